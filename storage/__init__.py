@@ -1,0 +1,1 @@
+"""Content-addressed images, unpacked layers, container directories and volumes of one user."""
