@@ -1,0 +1,72 @@
+"""The one way in which a file of the store is replaced: whole, or not at all.
+
+temp file in the same directory → write → fsync → rename → fsync of the directory. After a power cut a reader finds
+the old bytes or the new ones, never a part.
+"""
+
+from __future__ import annotations
+
+import os
+
+from storage.errors import os_error
+
+TEMP_PREFIX = ".new-"
+"""How the name of a half-written file begins; one without a living writer is rubbish."""
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write the whole of ``data`` to ``fd``."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view):]
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in directory ``path`` durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write(path: str, data: bytes, mode: int = 0o600, durable: bool = True) -> None:
+    """Replace the file ``path`` by ``data`` in one step, with permission bits ``mode`` whatever the umask.
+
+    ``durable=False`` leaves out both fsyncs: for what need not outlive a power cut (records of ``run --rm``).
+    Raises ``StorageError``; the old file is then untouched.
+    """
+    directory, _, name = path.rpartition("/")
+    temporary = f"{directory or '.'}/{TEMP_PREFIX}{os.urandom(6).hex()}"
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        try:
+            try:
+                if mode & 0o077:
+                    os.fchmod(fd, mode)
+                write_all(fd, data)
+                if durable:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.rename(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        if durable:
+            sync_directory(directory or ".")
+    except OSError as error:
+        raise os_error(f"cannot write {name} in {directory or '.'}", error) from error
+
+
+def sync_fs(path: str) -> None:
+    """Put all that was written to the file system of directory ``path`` on disk (``syncfs(2)``)."""
+    from storage import sys as calls
+
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        calls.syncfs(fd)
+    except OSError as error:
+        raise os_error(f"cannot write {path} to disk", error) from error
+    finally:
+        os.close(fd)

@@ -1,0 +1,163 @@
+"""Where everything is: the only module that spells paths of the store.
+
+::
+
+    DATA/                       0700, $XDG_DATA_HOME/rootless
+      FORMAT_VERSION            "1": written last when the store is made
+      reserve                   1 MiB that is given back when a deletion meets a full disk
+      images/                   an OCI image layout: oci-layout, index.json, blobs/<algorithm>/<hex>
+      layers/<key>/             diff/ (the tree), owners, layer.json; key = <DiffID hex>[.<id map key>]
+      l/<n>                     short links to ../layers/<key>/diff
+      containers/<id>/          container.json, config.json, upper/ work/ or rootfs/, files/, ctr.log, exit.json, lock
+      names/<name>              link whose target is the container's id
+      volumes/<name>/           _data/, volume.json
+      tmp/<random>/             half-done work, locked by its maker; *.part: downloads that can be resumed
+      trash/<random>            what was deleted and is not yet gone
+    RUN/                        0700, $XDG_RUNTIME_DIR/rootless
+      engine/<id>/              state of a container that runs
+      locks/<name>              locks that guard no single object
+"""
+
+from __future__ import annotations
+
+import os
+
+
+class Layout:
+    """The paths of one store, as strings without a trailing slash."""
+
+    __slots__ = (
+        "blobs", "containers", "data", "driver_cache", "engine_run", "format_version", "images", "index", "layers",
+        "links", "names", "oci_layout", "reserve", "run", "run_locks", "tmp", "trash", "volumes",
+    )
+
+    def __init__(self, data: str, run: str) -> None:
+        self.data = data
+        self.run = run
+        self.format_version = f"{data}/FORMAT_VERSION"
+        self.reserve = f"{data}/reserve"
+        self.images = f"{data}/images"
+        self.index = f"{data}/images/index.json"
+        self.oci_layout = f"{data}/images/oci-layout"
+        self.blobs = f"{data}/images/blobs"
+        self.layers = f"{data}/layers"
+        self.links = f"{data}/l"
+        self.containers = f"{data}/containers"
+        self.names = f"{data}/names"
+        self.volumes = f"{data}/volumes"
+        self.tmp = f"{data}/tmp"
+        self.trash = f"{data}/trash"
+        self.engine_run = f"{run}/engine"
+        self.run_locks = f"{run}/locks"
+        self.driver_cache = f"{run}/driver.json"
+
+    def directories(self) -> list[str]:
+        """Every directory below DATA that a store has, parents first."""
+        return [
+            self.images, self.blobs, f"{self.blobs}/sha256", self.layers, self.links, self.containers, self.names,
+            self.volumes, self.tmp, self.trash,
+        ]
+
+    def run_directories(self) -> list[str]:
+        """Every directory below RUN."""
+        return [self.engine_run, self.run_locks]
+
+    # Images and layers. Digests and keys are checked by the caller (storage.oci): they become path components here.
+
+    def blob(self, algorithm: str, encoded: str) -> str:
+        """The blob with digest ``algorithm:encoded``."""
+        return f"{self.blobs}/{algorithm}/{encoded}"
+
+    def partial(self, algorithm: str, encoded: str) -> str:
+        """The part of a blob that was downloaded so far."""
+        return f"{self.tmp}/{algorithm}-{encoded}.part"
+
+    def images_lock(self) -> str:
+        """Held by whoever changes the index or removes blobs (not a name of the OCI image layout)."""
+        return f"{self.data}/images.lock"
+
+    def layer(self, key: str) -> str:
+        """The directory of an unpacked layer."""
+        return f"{self.layers}/{key}"
+
+    def layer_diff(self, key: str) -> str:
+        """The tree of an unpacked layer."""
+        return f"{self.layers}/{key}/diff"
+
+    def layer_owners(self, key: str) -> str:
+        """The sidecar with the owners, modes and devices that could not be made real."""
+        return f"{self.layers}/{key}/owners"
+
+    def layer_record(self, key: str) -> str:
+        """The record of an unpacked layer."""
+        return f"{self.layers}/{key}/layer.json"
+
+    def link(self, short: str) -> str:
+        """The short link ``short``."""
+        return f"{self.links}/{short}"
+
+    # Containers. Ids and names are checked by the caller (storage.containers).
+
+    def container(self, container_id: str) -> str:
+        """The directory of a container."""
+        return f"{self.containers}/{container_id}"
+
+    def container_record(self, container_id: str) -> str:
+        """What the engine knows of a container."""
+        return f"{self.containers}/{container_id}/container.json"
+
+    def container_spec(self, container_id: str) -> str:
+        """The runtime specification, which makes the container's directory a bundle."""
+        return f"{self.containers}/{container_id}/config.json"
+
+    def container_files(self, container_id: str) -> str:
+        """Generated files that are bound into a container: hosts, resolv.conf, hostname, passwd, …"""
+        return f"{self.containers}/{container_id}/files"
+
+    def container_log(self, container_id: str) -> str:
+        """The log of a container in k8s-file form."""
+        return f"{self.containers}/{container_id}/ctr.log"
+
+    def container_exit(self, container_id: str) -> str:
+        """How the last run of a container ended."""
+        return f"{self.containers}/{container_id}/exit.json"
+
+    def container_lock(self, container_id: str) -> str:
+        """The lock of a container."""
+        return f"{self.containers}/{container_id}/lock"
+
+    def container_run(self, container_id: str) -> str:
+        """The state of a running container; gone after a reboot."""
+        return f"{self.engine_run}/{container_id}"
+
+    def name(self, name: str) -> str:
+        """The link that holds a container's name."""
+        return f"{self.names}/{name}"
+
+    # Volumes. Names are checked by the caller (storage.volumes).
+
+    def volume(self, name: str) -> str:
+        """The directory of a volume."""
+        return f"{self.volumes}/{name}"
+
+    def volume_data(self, name: str) -> str:
+        """The directory that containers see."""
+        return f"{self.volumes}/{name}/_data"
+
+    def volume_record(self, name: str) -> str:
+        """The record of a volume."""
+        return f"{self.volumes}/{name}/volume.json"
+
+    def volume_lock(self, name: str) -> str:
+        """The lock of a volume."""
+        return f"{self.volumes}/{name}/lock"
+
+    # Passing things.
+
+    def new_temporary(self) -> str:
+        """A fresh path in tmp/, not yet made. Its maker locks it (``storage.locks``) for as long as the work lasts."""
+        return f"{self.tmp}/{os.urandom(8).hex()}"
+
+    def new_trash(self) -> str:
+        """A fresh path in trash/, to rename to what is deleted."""
+        return f"{self.trash}/{os.urandom(8).hex()}"
