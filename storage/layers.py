@@ -1,0 +1,65 @@
+"""Where the unpacked layers are. The start of a container only looks them up; ``layers_unpack`` makes them."""
+
+from __future__ import annotations
+
+import os
+
+from storage.errors import StorageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class LayerPaths(Protocol):
+        """The directories of ``storage.layout`` that hold layers."""
+
+        layers: str
+        links: str
+        tmp: str
+
+
+LINK_DIGITS = 12
+
+
+def layer_key(diff_id: str, map_key: str = "") -> str:
+    """Name of a layer's directory: the hex part of its DiffID, and the id map's key unless that is the default map."""
+    digest = diff_id.partition(":")[2]
+    return f"{digest}.{map_key}" if map_key else digest
+
+
+def link_name(key: str, digits: int = LINK_DIGITS) -> str:
+    """Short name of a layer in the directory of links: the page of options of mount(2) must hold 120 of them."""
+    digest, dot, map_key = key.partition(".")
+    return digest[:digits] + dot + map_key
+
+
+class Layers:
+    """The layers of one store, each a directory ``layers/KEY`` with the tree in ``diff``."""
+
+    __slots__ = ("_layout",)
+
+    def __init__(self, layout: LayerPaths) -> None:
+        self._layout = layout
+
+    def has(self, diff_id: str, map_key: str = "") -> bool:
+        """Whether the layer is unpacked. It appears by one rename, so that a directory is always whole."""
+        return os.path.lexists(f"{self._layout.layers}/{layer_key(diff_id, map_key)}")
+
+    def path(self, diff_id: str, map_key: str = "") -> str:
+        """Absolute path of the layer's tree. Raises StorageError if it is not unpacked."""
+        path = f"{self._layout.layers}/{layer_key(diff_id, map_key)}/diff"
+        try:
+            os.stat(path)
+        except OSError:
+            raise StorageError(
+                f"cannot find the unpacked layer {diff_id}", hint="pull the image again: rootless pull IMAGE"
+            ) from None
+        return path
+
+    def paths(self, diff_ids: list[str], map_key: str = "") -> list[str]:
+        """Paths of an image's layers in the same order (base first). Raises StorageError as ``path`` does."""
+        return [self.path(diff_id, map_key) for diff_id in diff_ids]
+
+    def missing(self, diff_ids: list[str], map_key: str = "") -> list[str]:
+        """The DiffIDs that are not unpacked yet, each once, in order."""
+        return [diff_id for diff_id in dict.fromkeys(diff_ids) if not self.has(diff_id, map_key)]
