@@ -1,0 +1,1 @@
+"""Tests: unit (no privilege), arch (rules), integration (the real kernel), fuzz, bench."""

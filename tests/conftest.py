@@ -1,0 +1,67 @@
+"""What every test run begins and ends with: the machine's capabilities, and the skips counted by what they lacked."""
+
+from __future__ import annotations
+
+import collections
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import capabilities
+
+pytest_plugins = ["tests.support.fixtures"]
+
+INTEGRATION = Path(__file__).parent / "integration"
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """The machine's capabilities, each found by trying it; the tests that need an absent one are skipped."""
+    user = "root" if os.getuid() == 0 else f"uid {os.getuid()}"
+    kernel = os.uname()
+    machine = f"machine: {kernel.sysname} {kernel.release} {kernel.machine}, tests run as {user}"
+    return [f"{machine}; it gives (+) or not (-)", *capabilities.report()]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a misspelt capability before any test runs."""
+    for item in items:
+        for marker in item.iter_markers("needs"):
+            unknown = set(marker.args) - set(capabilities.names())
+            if unknown:
+                raise pytest.UsageError(f"{item.nodeid} needs unknown capabilities: {', '.join(sorted(unknown))}")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose capability is absent, and name it."""
+    wants_root = item.get_closest_marker("as_root") is not None
+    if wants_root and os.getuid() != 0:
+        pytest.skip("needs root: run it by `python -m tests.support.as_root pytest -m as_root`")
+    if not wants_root and os.getuid() == 0 and INTEGRATION in item.path.parents:
+        pytest.skip("needs an unprivileged user: run it by `python -m tests.support.as_user pytest`")
+    for marker in item.iter_markers("needs"):
+        for name in marker.args:
+            finding = capabilities.find(name)
+            if not finding.present:
+                pytest.skip(f"needs {name}: {finding.detail}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Count the skipped tests by the capability that they lacked."""
+    counted: collections.Counter[str] = collections.Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        counted[reason.removeprefix("Skipped: ").partition(":")[0]] += 1
+    if counted:
+        terminalreporter.section("skipped, by what the machine lacks")
+        for reason, count in counted.most_common():
+            terminalreporter.line(f"{count:5}  {reason}")
+
+
+@pytest.fixture(autouse=True)
+def _no_leaked_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep the caller's registry credentials and engine settings out of every test."""
+    for variable in ("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "CONTAINERS_CONF", "CONTAINERS_REGISTRIES_CONF"):
+        monkeypatch.delenv(variable, raising=False)
+    yield
