@@ -3,8 +3,8 @@
 Source: the package documentation of Go's ``text/template`` and ``fmt``. Values are what JSON gives (dicts, lists,
 strings, numbers, booleans, ``None``) and callables, which are methods. A dict stands for a Go struct, whose unknown
 field is an error, unless it is reached through one of ``MAP_FIELDS``: those are Go maps, and a missing key prints
-``<no value>``. Field names match without regard to case and underscores, so that ``.ID`` finds ``Id`` and ``.NetworkInterface``
-finds ``network_interface``.
+``<no value>``. Field names match without regard to case and underscores, so that ``.ID`` finds ``Id`` and
+``.NetworkInterface`` finds ``network_interface``.
 
 :mod:`rootless.cli.goparse` makes the tree, :class:`Template` walks it. Standard library only, without ``re``:
 `ps --format` is a hot command.
