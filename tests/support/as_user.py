@@ -32,7 +32,8 @@ def become(name: str) -> dict[str, str]:
     environment = {key: value for key, value in os.environ.items() if key in KEPT or key.startswith(PREFIX)}
     environment |= {"HOME": entry.pw_dir, "USER": name, "LOGNAME": name, "SHELL": "/bin/sh"}
     own_programs = str(Path(sys.executable).parent)
-    environment["PATH"] = f"{own_programs}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    directories = [own_programs, *"/usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin".split()]
+    environment["PATH"] = ":".join([*directories, environment.get("ROOTLESS_TEST_PATH", "/usr/bin")])
     os.setgroups([group.gr_gid for group in grp.getgrall() if name in group.gr_mem])
     os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
     os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
@@ -48,7 +49,7 @@ def main(command: list[str]) -> None:
     if os.getuid() == 0:
         environment = become(provisioned_user())
     if not os.access(__file__, os.R_OK):
-        raise SystemExit(f"the test user cannot read {Path(__file__).parents[2]}: copy it to a place that is open to all")
+        raise SystemExit(f"the test user cannot read {Path(__file__).parents[2]}: copy it to a place open to all")
     sys.stdout.flush()
     try:
         os.execvpe(command[0], command, environment)
