@@ -1,0 +1,139 @@
+"""Small values of the command line: booleans, names, byte counts, seconds, octal modes, signals.
+
+Every parser takes the text a user typed and the flag it came from, and raises UsageError with one line that says both.
+"""
+
+from __future__ import annotations
+
+from rootless.errors import UsageError
+
+NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
+NAME_STARTS = NAME_CHARACTERS - frozenset("_.-")
+NAME_RULE = "names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*"
+MAX_NAME = 253
+
+_TRUE = frozenset(("1", "t", "true", "yes", "y", "on"))
+_FALSE = frozenset(("0", "f", "false", "no", "n", "off"))
+_DIGITS = frozenset("0123456789")
+_UNITS = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4, "p": 1024**5}
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+
+SIGNALS = {
+    "HUP": 1, "INT": 2, "QUIT": 3, "ILL": 4, "TRAP": 5, "ABRT": 6, "IOT": 6, "BUS": 7, "FPE": 8, "KILL": 9,
+    "USR1": 10, "SEGV": 11, "USR2": 12, "PIPE": 13, "ALRM": 14, "TERM": 15, "STKFLT": 16, "CHLD": 17, "CLD": 17,
+    "CONT": 18, "STOP": 19, "TSTP": 20, "TTIN": 21, "TTOU": 22, "URG": 23, "XCPU": 24, "XFSZ": 25, "VTALRM": 26,
+    "PROF": 27, "WINCH": 28, "IO": 29, "POLL": 29, "PWR": 30, "SYS": 31,
+}  # fmt: skip
+
+
+def is_digits(text: str) -> bool:
+    """Whether the text is one or more ASCII digits (str.isdigit() also takes other scripts' digits)."""
+    return bool(text) and _DIGITS.issuperset(text)
+
+
+def is_name(text: str) -> bool:
+    """Whether the text can name a container or a volume."""
+    return bool(text) and len(text) <= MAX_NAME and text[0] in NAME_STARTS and NAME_CHARACTERS.issuperset(text)
+
+
+def check_name(kind: str, text: str) -> str:
+    """The name itself, or UsageError; ``kind`` is ``container``, ``volume``, ..."""
+    if not is_name(text):
+        raise UsageError(f"cannot name a {kind} {text[:80]!r}: {NAME_RULE}, at most {MAX_NAME} characters")
+    return text
+
+
+def parse_bool(text: str, flag: str) -> bool:
+    """``true``, ``1``, ``yes``, ``false``, ...: what Go's and Docker's parsers take."""
+    lowered = text.lower()
+    if lowered in _TRUE:
+        return True
+    if lowered in _FALSE:
+        return False
+    raise UsageError(f"cannot use {text!r} for {flag}: it must be true or false")
+
+
+def parse_integer(text: str, flag: str, low: int, high: int) -> int:
+    """A decimal number between ``low`` and ``high``."""
+    digits = text[1:] if text[:1] == "-" else text
+    if not is_digits(digits) or len(digits) > 20 or not low <= int(text) <= high:
+        raise UsageError(f"cannot use {text[:80]!r} for {flag}: it must be a number from {low} to {high}")
+    return int(text)
+
+
+def parse_bytes(text: str, flag: str) -> int:
+    """A byte count such as ``65536``, ``64m``, ``1.5g`` or ``64MiB`` (units of 1024, as Docker's)."""
+    lowered = text.strip().lower()
+    for ending in ("ib", "b"):
+        if lowered.endswith(ending) and lowered[: -len(ending)][-1:] in tuple("kmgtp"):
+            lowered = lowered[: -len(ending)]
+            break
+    unit = 1
+    if lowered[-1:] in _UNITS:
+        unit = _UNITS[lowered[-1]]
+        lowered = lowered[:-1]
+    whole, dot, part = lowered.strip().partition(".")
+    if not is_digits(whole) or len(whole) > 19 or (dot and not (is_digits(part) and len(part) <= 9)):
+        raise UsageError(f"cannot read the size {text[:80]!r} of {flag}", "write it like 64m, 512k or 1g")
+    size = int(whole) * unit
+    if dot:
+        size += int(part) * unit // 10 ** len(part)
+    if size >= 1 << 63:
+        raise UsageError(f"cannot read the size {text[:80]!r} of {flag}: it is too large")
+    return size
+
+
+def parse_duration(text: str, flag: str) -> float:
+    """Seconds from Go's duration form (``1h30m``, ``1.5s``, ``300ms``) or from a plain number of seconds."""
+    total = 0.0
+    rest = text
+    if rest and rest.replace(".", "", 1).isascii() and is_digits(rest.replace(".", "", 1)):
+        return float(rest)
+    while rest:
+        cut = 0
+        while cut < len(rest) and (rest[cut] in _DIGITS or rest[cut] == "."):
+            cut += 1
+        end = cut
+        while end < len(rest) and rest[end] not in _DIGITS and rest[end] != ".":
+            end += 1
+        number, unit = rest[:cut], rest[cut:end]
+        if unit not in _SECONDS or not is_digits(number.replace(".", "", 1)) or len(number) > 20:
+            break
+        total += float(number) * _SECONDS[unit]
+        rest = rest[end:]
+        if not rest:
+            return total
+    raise UsageError(f"cannot read the duration {text[:80]!r} of {flag}", "write it like 90s, 5m or 1h30m")
+
+
+def parse_octal(text: str, flag: str, limit: int = 0o7777) -> int:
+    """An octal mode such as ``0022`` or ``1777``."""
+    if not text or len(text) > 6 or not frozenset("01234567").issuperset(text) or int(text, 8) > limit:
+        raise UsageError(f"cannot use {text[:80]!r} for {flag}: it must be an octal number up to {limit:04o}")
+    return int(text, 8)
+
+
+def parse_signal(text: str, flag: str) -> int:
+    """The number of a signal given as ``TERM``, ``SIGTERM``, ``15``, ``RTMIN+3`` or ``RTMAX-1``."""
+    name = text.upper().removeprefix("SIG")
+    if is_digits(name) and len(name) <= 3 and 1 <= int(name) <= 64:
+        return int(name)
+    number = SIGNALS.get(name)
+    if number is None:
+        for word, base, sign in (("RTMIN", 34, "+"), ("RTMAX", 64, "-")):
+            offset = name[len(word) + 1 :]
+            if name == word:
+                number = base
+            elif name.startswith(word + sign) and is_digits(offset) and len(offset) <= 2:
+                number = base + int(offset) if sign == "+" else base - int(offset)
+    if number is None or not 1 <= number <= 64:
+        raise UsageError(f"cannot use {text[:80]!r} for {flag}: no such signal")
+    return number
+
+
+def signal_name(number: int) -> str:
+    """``SIGTERM`` for 15; ``SIGRTMIN+n`` for a real-time signal."""
+    for name, value in SIGNALS.items():
+        if value == number:
+            return "SIG" + name
+    return f"SIGRTMIN+{number - 34}"
