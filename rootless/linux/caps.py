@@ -1,0 +1,68 @@
+"""Capabilities of the calling process: capset(2) and the bounding and ambient sets of prctl(2).
+
+Sets are whole numbers with bit N for capability N.
+"""
+
+from __future__ import annotations
+
+from _struct import pack
+
+from rootless.linux.libc import (
+    PR_CAP_AMBIENT,
+    PR_CAPBSET_DROP,
+    PR_CAPBSET_READ,
+    c_char_p,
+    fail,
+    function,
+    prctl,
+    prctl_quiet,
+)
+
+CAP_SYS_ADMIN = 21
+_VERSION_3 = 0x20080522
+_AMBIENT_RAISE, _AMBIENT_CLEAR_ALL = 2, 4
+_LOW = 0xFFFFFFFF
+
+_capset = function("capset", c_char_p, c_char_p)
+
+
+def capset(effective: int, permitted: int, inheritable: int) -> None:
+    """Set the three sets of the calling thread."""
+    data = pack(
+        "6I",
+        effective & _LOW, permitted & _LOW, inheritable & _LOW,
+        effective >> 32, permitted >> 32, inheritable >> 32,
+    )  # fmt: skip
+    if _capset(pack("Ii", _VERSION_3, 0), data):
+        fail("capset")
+
+
+def last_capability() -> int:
+    """The highest capability number that the kernel knows."""
+    number = 40
+    while prctl_quiet(PR_CAPBSET_READ, number + 1) >= 0:
+        number += 1
+    return number
+
+
+def limit_bounding(keep: int) -> None:
+    """Drop from the bounding set every capability that is not in ``keep``."""
+    number = 0
+    while True:
+        present = prctl_quiet(PR_CAPBSET_READ, number)
+        if present < 0:
+            return
+        if present and not keep >> number & 1:
+            prctl(PR_CAPBSET_DROP, number)
+        number += 1
+
+
+def set_ambient(wanted: int) -> None:
+    """Make ``wanted`` the ambient set; each must be permitted and inheritable."""
+    prctl(PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL)
+    number = 0
+    while wanted:
+        if wanted & 1:
+            prctl(PR_CAP_AMBIENT, _AMBIENT_RAISE, number)
+        wanted >>= 1
+        number += 1
