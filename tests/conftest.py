@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import collections
+import functools
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,14 @@ from tests.support import capabilities
 pytest_plugins = ["tests.support.fixtures"]
 
 INTEGRATION = Path(__file__).parent / "integration"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give a user without a login session a runtime directory, as the peers' tools insist on one."""
+    if not os.access(os.environ.get("XDG_RUNTIME_DIR", "/nonexistent"), os.W_OK):
+        runtime = tempfile.mkdtemp(prefix="rootless-run-")
+        os.environ["XDG_RUNTIME_DIR"] = runtime
+        config.add_cleanup(functools.partial(shutil.rmtree, runtime, ignore_errors=True))
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -1,3 +1,69 @@
 """Fixtures that more than one test directory uses."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import capabilities, images
+from tests.support.cli import Cli, new_cli
+from tests.support.registry import Registry
+
+
+def require(*names: str) -> None:
+    """Skip the running test unless the machine gives each capability, as the marker ``needs`` does for a whole test."""
+    for name in names:
+        finding = capabilities.find(name)
+        if not finding.present:
+            pytest.skip(f"needs {name}: {finding.detail}")
+
+
+@pytest.fixture
+def cli() -> Iterator[Cli]:
+    """The program with an empty store."""
+    with new_cli() as fresh:
+        yield fresh
+
+
+@pytest.fixture(scope="session")
+def busybox_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of an OCI image layout of busybox, tag ``latest``, two layers."""
+    require("busybox")
+    return images.busybox_layout(tmp_path_factory.mktemp("images") / "busybox")
+
+
+@pytest.fixture(scope="session")
+def shared_cli(busybox_layout: Path) -> Iterator[Cli]:
+    """The program with a store that holds ``localhost/busybox``; for tests that leave it as they found it."""
+    with new_cli() as fresh:
+        image = fresh.ok("pull", "--quiet", f"oci:{busybox_layout}:latest").strip()
+        fresh.ok("tag", image, "localhost/busybox:latest")
+        yield fresh
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """An anonymous registry on loopback."""
+    require("docker-registry", "skopeo")
+    with Registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def basic_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry on loopback that wants the user and password of :mod:`tests.support.registry`."""
+    require("docker-registry", "skopeo")
+    with Registry(tmp_path_factory.mktemp("registry"), authenticated=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def debian_layout() -> Path:
+    """The directory of an OCI image layout of a minimal Debian in four layers (cached; made once by debootstrap)."""
+    require("debootstrap", "subuid", "newuidmap")
+    try:
+        return images.debian_layout("debian-minimal", splits=[["usr/lib"], ["usr/share"], ["usr"], ["."]])
+    except OSError as error:
+        pytest.skip(f"needs a Debian mirror: {error}")
