@@ -1,0 +1,59 @@
+"""The program: ``python -m rootless``, and the file that the installed command runs.
+
+The installed command (``bin/rootless``) starts this file as ``python -IS``, without the site module, whose work costs
+more than half of a container's start. The directory that this package is in is then added here; the other
+directories of packages follow when an import is not found without them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import NoReturn
+
+
+class LateSite:
+    """An import finder, asked last, that does the site module's work the first time a module is not found."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        sys.meta_path.remove(self)
+        import site
+        from importlib.machinery import PathFinder
+
+        site.main()
+        return PathFinder.find_spec(name, path, target)
+
+
+def run() -> NoReturn:
+    """Run the command line of the process and end it."""
+    if sys.flags.no_site:
+        # At the end, as site does: a package cannot take the place of a module of the standard library.
+        sys.path.append(os.path.dirname(os.path.dirname(__file__)))
+        sys.meta_path.append(LateSite())
+        sys.argv[0] = os.environ.pop("ROOTLESS_NAME", "rootless")
+    import gc
+
+    # The cycles that a command makes are few and end with the process; the search for them costs 1 ms of a start.
+    gc.set_threshold(50_000)
+    from rootless.cli.main import main
+    from rootless.cli.report import report
+
+    code = main(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        code = report(error)
+    # Nothing is left to do: taking the interpreter's modules apart would cost 2 ms.
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,109 @@
+"""Commands on containers that exist."""
+
+from __future__ import annotations
+
+from rootless.cli.declare.command import Command
+from rootless.cli.declare.complete import containers
+from rootless.cli.declare.options import Arguments, flag, many, number, text
+
+CONTAINERS = Arguments("CONTAINER [CONTAINER...]", complete=containers)
+ONE_CONTAINER = Arguments("CONTAINER", 1, 1, containers)
+
+FORMAT = text("--format", "-f", help="Output as json, or by a Go template.", metavar="TEMPLATE")
+FILTER = many("--filter", "-f", help="Only those that match.", metavar="KEY=VALUE")
+PRUNE_FILTER = many("--filter", help="Only those that match.", metavar="KEY=VALUE")
+ROW_FORMAT = text("--format", help="Output as json, or a line for each by a Go template.", metavar="TEMPLATE")
+FORCE_PRUNE = flag("--force", "-f", help="Do not ask.")
+
+COMMANDS = (
+    Command(
+        ("start", "container start"),
+        "run:start",
+        "Start a created or ended container.",
+        (
+            flag("--attach", "-a", help="Connect its output and forward signals; exit with its code."),
+            flag("--interactive", "-i", help="Connect standard input too."),
+            flag("--sig-proxy", help="Forward signals to the container (on with --attach unless =false)."),
+            flag("--latest", "-l", help="The container that was created last."),
+        ),
+        CONTAINERS,
+        panel="Containers",
+        examples=("rootless start -a web",),
+    ),
+    Command(
+        ("ps", "container ls", "container ps"),
+        "containers:ps",
+        "List containers.",
+        (
+            flag("--all", "-a", help="Not only the running ones."),
+            FILTER,
+            ROW_FORMAT,
+            number("--last", "-n", help="Only the last N created, in any state."),
+            flag("--latest", "-l", help="Only the one created last, in any state."),
+            flag("--noheading", help="No heading."),
+            flag("--no-trunc", help="Full IDs and commands."),
+            flag("--ns", help="Show the namespaces."),
+            flag("--quiet", "-q", help="Only the IDs."),
+            flag("--size", "-s", help="Show the size of each container's own files."),
+            text("--sort", help="Order by command, created, id, image, names, runningfor, size or status."),
+        ),
+        panel="Containers",
+        hidden_paths=("container list",),
+        examples=("rootless ps -a --filter status=exited", "rootless ps --format '{{.Names}} {{.Status}}'"),
+    ),
+    Command(
+        ("rm", "container rm"),
+        "containers:rm",
+        "Remove containers.",
+        (
+            flag("--all", "-a", help="All containers."),
+            text("--cidfile", help="Also the container whose ID is in this file.", metavar="FILE"),
+            many("--filter", help="Those that match.", metavar="KEY=VALUE"),
+            flag("--force", "-f", help="Kill it first if it runs; no error if there is none."),
+            flag("--ignore", "-i", help="No error if there is none."),
+            flag("--latest", "-l", help="The container that was created last."),
+            number("--time", "-t", help="With --force, seconds to wait before SIGKILL.", metavar="SECONDS"),
+            flag("--volumes", "-v", help="Also its anonymous volumes."),
+        ),
+        CONTAINERS,
+        panel="Containers",
+    ),
+    Command(
+        ("inspect",),
+        "containers:inspect_any",
+        "Show all that is known of containers, images or volumes.",
+        (
+            FORMAT,
+            text("--type", "-t", help="What to look for: all, container, image or volume.", metavar="TYPE"),
+            flag("--size", "-s", help="Also the sizes of a container."),
+            flag("--latest", "-l", help="The container that was created last."),
+        ),
+        Arguments("NAME [NAME...]", complete=containers),
+        panel="Containers",
+        examples=("rootless inspect --format '{{.State.Status}}' web",),
+    ),
+    Command(
+        ("container inspect",),
+        "containers:inspect",
+        "Show all that is known of containers.",
+        (
+            FORMAT,
+            flag("--size", "-s", help="Also the sizes."),
+            flag("--latest", "-l", help="The container that was created last."),
+        ),
+        CONTAINERS,
+    ),
+    Command(
+        ("container exists",),
+        "containers:exists",
+        "Exit with 0 if there is such a container, else with 1.",
+        (),
+        ONE_CONTAINER,
+    ),
+    Command(
+        ("container prune",),
+        "containers:prune",
+        "Remove all containers that do not run.",
+        (FORCE_PRUNE, PRUNE_FILTER),
+    ),
+)

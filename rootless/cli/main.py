@@ -1,0 +1,65 @@
+"""From a command line to the handler of its command, and from what happened to an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rootless.cli import fastparse
+from rootless.cli.report import print_line, report
+from rootless.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+COMPLETION_VARIABLE = "_ROOTLESS_COMPLETE"
+
+LOG_LEVELS = ("trace", "debug", "info", "warn", "warning", "error", "fatal", "panic")
+
+# Options that choose between implementations of which this program has one.
+SINGLE = ("runtime", "runtime_flag", "cgroup_manager", "events_backend", "tmpdir")
+
+
+def main(words: list[str]) -> int:
+    """Run the command line ``words`` (without the program's name); returns the exit code. Prints every error."""
+    try:
+        understood = None if COMPLETION_VARIABLE in os.environ else fastparse.parse(words)
+        if understood is None:
+            from rootless.cli import typer_main
+
+            answer = typer_main.parse(words)
+            if isinstance(answer, int):
+                return answer
+            understood = answer
+        handler, values, args, global_values = understood
+        if global_values:
+            _check(global_values)
+        return load(handler)(values, args, global_values)
+    except (Exception, KeyboardInterrupt) as error:
+        return report(error)
+
+
+def load(handler: str) -> Callable[[dict[str, Any], list[str], dict[str, Any]], int]:
+    """The function of a handler's name, ``module:function`` below ``rootless.cli``."""
+    module, _, function = handler.partition(":")
+    name = f"rootless.cli.{module}"
+    __import__(name)
+    found: Callable[[dict[str, Any], list[str], dict[str, Any]], int] = getattr(sys.modules[name], function)
+    return found
+
+
+def program_name() -> str:
+    """``podman`` if the program was called by that name, else ``rootless``."""
+    return "podman" if os.path.basename(sys.argv[0]) == "podman" else "rootless"
+
+
+def _check(global_values: dict[str, Any]) -> None:
+    level = global_values.get("log_level", "warn")
+    if level.lower() not in LOG_LEVELS:
+        raise UsageError(f"unknown log level {level!r}", f"choose from: {', '.join(LOG_LEVELS)}")
+    if level.lower() in ("trace", "debug"):
+        for key in SINGLE:
+            if key in global_values:
+                print_line(f"debug: --{key.replace('_', '-')} has no effect: there is one implementation")

@@ -1,0 +1,87 @@
+"""Errors as the user sees them: one line that says what, one that says what helps, and never a traceback.
+
+``Error: …`` is podman's prefix, which scripts look for. With ``ROOTLESS_DEBUG=1`` the traceback is printed too.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+from rootless.errors import RootlessError
+from storage.errors import StorageError
+
+INTERRUPTED = 128 + 2
+BROKEN_PIPE = 128 + 13
+ENGINE_ERROR = 125
+
+_HINTS = {
+    errno.ENOSPC: "free some space: rootless system prune removes what is not used",
+    errno.EDQUOT: "free some space: rootless system prune removes what is not used",
+    errno.EROFS: "the file system is read-only; --root and --runroot choose other directories",
+    errno.EMFILE: "raise the limit of open files: ulimit -n",
+    errno.ENFILE: "the machine has too many open files",
+    errno.ENOMEM: "the machine is out of memory",
+    errno.EAGAIN: "the user has too many processes: ulimit -u",
+}
+
+
+def report(error: BaseException) -> int:
+    """Print ``error`` on stderr; returns the exit code of the program."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        # Whoever read our output has gone; what is still buffered must not fail a second time.
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)
+        return BROKEN_PIPE
+    if os.environ.get("ROOTLESS_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, (RootlessError, StorageError)):
+        print_error(error.message, error.hint)
+        return error.exit_code
+    if isinstance(error, OSError) and error.strerror:
+        print_error(_describe(error), _HINTS.get(error.errno or 0, ""))
+    elif isinstance(error, MemoryError):
+        print_error("out of memory", _HINTS[errno.ENOMEM])
+    else:
+        print_error(
+            f"internal error: {type(error).__name__}: {error} ({_place(error)})",
+            "this is a fault of the program; ROOTLESS_DEBUG=1 prints where it happened",
+        )
+    return ENGINE_ERROR
+
+
+def print_error(message: str, hint: str = "") -> None:
+    """Print a message, and a hint if there is one, on stderr. Neither can move the cursor or change the terminal."""
+    print_line(f"Error: {message}")
+    if hint:
+        print_line(f"hint: {hint}")
+
+
+def print_line(text: str) -> None:
+    """Print one line on stderr, with everything that is not printable escaped."""
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    data = (text + "\n").encode("utf-8", "backslashreplace")
+    try:
+        sys.stdout.flush()
+        os.write(2, data)
+    except OSError:
+        pass  # nobody listens; the exit code still tells
+
+
+def _describe(error: OSError) -> str:
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
+    return f"cannot use {' and '.join(names)}: {error.strerror}" if names else f"{error.strerror}"
+
+
+def _place(error: BaseException) -> str:
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    if frame is None:
+        return "nowhere"
+    return f"{os.path.basename(frame.tb_frame.f_code.co_filename)}:{frame.tb_lineno}"
