@@ -30,6 +30,23 @@ def sync_directory(path: str) -> None:
         os.close(fd)
 
 
+def write_new(path: str, data: bytes, durable: bool = True) -> None:
+    """Write a file, mode 0600, in a directory that nobody else knows yet: no temporary name is needed.
+
+    Raises ``StorageError``; also if the file exists.
+    """
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            write_all(fd, data)
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise os_error(f"cannot write {path}", error) from error
+
+
 def write(path: str, data: bytes, mode: int = 0o600, durable: bool = True) -> None:
     """Replace the file ``path`` by ``data`` in one step, with permission bits ``mode`` whatever the umask.
 

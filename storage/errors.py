@@ -1,4 +1,16 @@
-"""The error of the storage library."""
+"""The errors of the storage library.
+
+::
+
+    StorageError
+    ├── NotFoundError             a named object is not there
+    ├── NameInUseError            the name belongs to another object
+    ├── DamagedError              a file of the store does not hold what it should
+    ├── NoSpaceError              disk, inodes or quota are used up
+    ├── InvalidReferenceError     not an image reference        (storage.reference)
+    ├── InvalidDocumentError      not a valid manifest, …       (storage.oci)
+    └── JSONError                 not a JSON document           (storage.jsonfast)
+"""
 
 from __future__ import annotations
 
@@ -36,6 +48,11 @@ class DamagedError(StorageError):
         self.path = path
 
 
+class NoSpaceError(StorageError):
+    """The disk, its inodes or the user's quota are used up."""
+
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _HINTS = {
     errno.ENOSPC: "free some space, for example with `rootless system prune`",
     errno.EDQUOT: "your disk quota is used up: free some space, for example with `rootless system prune`",
@@ -48,7 +65,8 @@ _HINTS = {
 def os_error(message: str, error: OSError) -> StorageError:
     """Return the ``StorageError`` for a failed system call: ``message`` and the reason, with a hint where one helps."""
     reason = os.strerror(error.errno) if error.errno else str(error)
-    return StorageError(f"{message}: {reason}", _HINTS.get(error.errno or 0, ""))
+    kind = NoSpaceError if error.errno in _NO_SPACE else StorageError
+    return kind(f"{message}: {reason}", _HINTS.get(error.errno or 0, ""))
 
 
 def shown(value: object, limit: int = 64) -> str:

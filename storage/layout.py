@@ -4,11 +4,13 @@
 
     DATA/                       0700, $XDG_DATA_HOME/rootless
       FORMAT_VERSION            "1": written last when the store is made
+      images.lock               held by whoever changes index.json; content.lock: see storage.gc
+      index.previous            index.json before its last change
       reserve                   1 MiB that is given back when a deletion meets a full disk
       images/                   an OCI image layout: oci-layout, index.json, blobs/<algorithm>/<hex>
       layers/<key>/             diff/ (the tree), owners, layer.json; key = <DiffID hex>[.<id map key>]
       l/<n>                     short links to ../layers/<key>/diff
-      containers/<id>/          container.json, config.json, upper/ work/ or rootfs/, files/, ctr.log, exit.json, lock
+      containers/<id>/          container.json, config.json, upper/ work/ or rootfs/, files/, ctr.log, exit.json
       names/<name>              link whose target is the container's id
       volumes/<name>/           _data/, volume.json
       tmp/<random>/             half-done work, locked by its maker; *.part: downloads that can be resumed
@@ -27,8 +29,9 @@ class Layout:
     """The paths of one store, as strings without a trailing slash."""
 
     __slots__ = (
-        "blobs", "containers", "data", "driver_cache", "engine_run", "format_version", "images", "index", "layers",
-        "links", "names", "oci_layout", "reserve", "run", "run_locks", "tmp", "trash", "volumes",
+        "blobs", "containers", "content_lock", "data", "driver_cache", "engine_run", "format_version", "images",
+        "images_lock", "index", "index_previous", "layers", "links", "names", "oci_layout", "reserve", "run",
+        "run_locks", "tmp", "trash", "volumes",
     )
 
     def __init__(self, data: str, run: str) -> None:
@@ -36,6 +39,9 @@ class Layout:
         self.run = run
         self.format_version = f"{data}/FORMAT_VERSION"
         self.reserve = f"{data}/reserve"
+        self.images_lock = f"{data}/images.lock"
+        self.content_lock = f"{data}/content.lock"
+        self.index_previous = f"{data}/index.previous"
         self.images = f"{data}/images"
         self.index = f"{data}/images/index.json"
         self.oci_layout = f"{data}/images/oci-layout"
@@ -71,10 +77,6 @@ class Layout:
     def partial(self, algorithm: str, encoded: str) -> str:
         """The part of a blob that was downloaded so far."""
         return f"{self.tmp}/{algorithm}-{encoded}.part"
-
-    def images_lock(self) -> str:
-        """Held by whoever changes the index or removes blobs (not a name of the OCI image layout)."""
-        return f"{self.data}/images.lock"
 
     def layer(self, key: str) -> str:
         """The directory of an unpacked layer."""
@@ -122,10 +124,6 @@ class Layout:
         """How the last run of a container ended."""
         return f"{self.containers}/{container_id}/exit.json"
 
-    def container_lock(self, container_id: str) -> str:
-        """The lock of a container."""
-        return f"{self.containers}/{container_id}/lock"
-
     def container_run(self, container_id: str) -> str:
         """The state of a running container; gone after a reboot."""
         return f"{self.engine_run}/{container_id}"
@@ -147,10 +145,6 @@ class Layout:
     def volume_record(self, name: str) -> str:
         """The record of a volume."""
         return f"{self.volumes}/{name}/volume.json"
-
-    def volume_lock(self, name: str) -> str:
-        """The lock of a volume."""
-        return f"{self.volumes}/{name}/lock"
 
     # Passing things.
 

@@ -1,0 +1,269 @@
+"""Containers: a directory each, and a name that is a link to the id, taken by making the link."""
+
+from __future__ import annotations
+
+import os
+
+from storage import atomic, jsonfast, trees
+from storage.errors import DamagedError, NameInUseError, NotFoundError, StorageError, os_error, shown
+from storage.locks import Lock
+from storage.names import is_name, random_name
+from storage.work import WorkDirectory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from storage.layout import Layout
+    from storage.trees import DeleteTree
+
+    Record = dict[str, Any]
+    """What the engine knows of a container; ``id`` and ``name`` are set here."""
+    Records = list[tuple[str, Record]]
+    Damage = list[tuple[str, str]]
+    Texts = list[str]
+
+ID_LENGTH = 64
+_MAX_RECORD = 16 << 20
+_HEX = "0123456789abcdef"
+
+
+def is_id(text: str) -> bool:
+    """Is ``text`` a whole container id: 64 lower-case hex digits?"""
+    return len(text) == ID_LENGTH and not text.strip(_HEX)
+
+
+def _no_such(name: str) -> NotFoundError:
+    return NotFoundError(f"no container with name or ID {shown(name)} found: no such container")
+
+
+def _damaged(container_id: str, why: str, path: str) -> DamagedError:
+    return DamagedError(f"the record of container {container_id[:12]} is damaged: {why}", path)
+
+
+def _in_use(name: str, holder: str) -> NameInUseError:
+    return NameInUseError(
+        f"cannot create a container named {shown(name)}: the name is already in use by {holder}",
+        f"remove that container with `rootless rm {name}`, or choose another name")
+
+
+class Containers:
+    """The containers of one store. Every method takes whole ids and refuses what is none, before it makes a path."""
+
+    __slots__ = ("_layout", "damaged")
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self.damaged: Damage = []
+        """Containers that the last ``list`` left out, as (id, problem)."""
+
+    # Finding
+
+    def path(self, container_id: str) -> str:
+        """The directory of a container, there or not."""
+        if not is_id(container_id):
+            raise _no_such(container_id)
+        return self._layout.container(container_id)
+
+    def find(self, name: str) -> str:
+        """Return the id of the container that a user means: by name, by id, or by the beginning of one id.
+
+        Raises ``NotFoundError``, and ``StorageError`` if several ids begin so.
+        """
+        if is_name(name):
+            holder = self._holder(name)
+            if holder and os.path.lexists(self._layout.container(holder)):
+                return holder
+            if not name.strip(_HEX):
+                found = [known for known in self.ids() if known.startswith(name)]
+                if len(found) == 1:
+                    return found[0]
+                if found:
+                    raise StorageError(
+                        f"cannot tell which container {shown(name)} is: several ids begin so", "give more digits")
+        raise _no_such(name)
+
+    def _holder(self, name: str) -> str:
+        """The id that ``name`` is linked to; empty if the name is free or its link is none of ours."""
+        try:
+            target = os.readlink(self._layout.name(name))
+        except OSError:
+            return ""
+        return target if is_id(target) else ""
+
+    def ids(self) -> Texts:
+        """The ids of all containers, in no order."""
+        return [name for name in os.listdir(self._layout.containers) if is_id(name)]
+
+    def names(self) -> dict[str, str]:
+        """Every name that is taken, and the id that it is linked to (which may be gone: see ``storage.check``)."""
+        return {name: self._holder(name) for name in os.listdir(self._layout.names)}
+
+    def load(self, container_id: str) -> Record:
+        """Return the record of a container. Raises ``NotFoundError`` or ``DamagedError``."""
+        self.path(container_id)
+        path = self._layout.container_record(container_id)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                data = os.read(fd, _MAX_RECORD)
+            finally:
+                os.close(fd)
+        except FileNotFoundError:
+            if os.path.lexists(self._layout.container(container_id)):
+                raise DamagedError(f"the record of container {container_id[:12]} is missing", path) from None
+            raise _no_such(container_id) from None
+        except OSError as error:
+            raise os_error(f"cannot read the record of container {container_id[:12]}", error) from error
+        try:
+            record = jsonfast.loads(data)
+        except jsonfast.JSONError as error:
+            raise _damaged(container_id, error.message, path) from None
+        if not isinstance(record, dict) or record.get("id") != container_id or not isinstance(record.get("name"), str):
+            raise _damaged(container_id, "it does not hold its id and name", path)
+        return record
+
+    def list(self) -> Records:
+        """Return (id, record) of every container; those that cannot be read are put down in ``damaged``."""
+        found: Records = []
+        self.damaged = []
+        for container_id in self.ids():
+            try:
+                found.append((container_id, self.load(container_id)))
+            except NotFoundError:
+                continue  # removed while we looked
+            except StorageError as error:
+                self.damaged.append((container_id, error.message))
+        return found
+
+    # Changing
+
+    def lock(self, container_id: str) -> Lock:
+        """Return the lock of a container, not yet held. It is on the directory itself and vanishes with it."""
+        return Lock(self.path(container_id))
+
+    def create(self, record: Record, name: str | None, durable: bool = True) -> str:
+        """Make a container and return its id; with ``name`` None it gets a random name.
+
+        Sets ``id`` and ``name`` in ``record``. The directory appears with its record by one rename, then the name is
+        taken. ``durable=False`` is for containers that need not outlive a power cut (``run --rm``). Raises
+        ``NameInUseError``.
+        """
+        if name is not None:
+            self._check_new_name(name)
+        container_id = os.urandom(ID_LENGTH // 2).hex()
+        chosen = name if name is not None else random_name()
+        record["id"] = container_id
+        record["name"] = chosen
+        target = self._layout.container(container_id)
+        with WorkDirectory(self._layout) as work:
+            atomic.write_new(f"{work.path}/container.json", jsonfast.dump_bytes(record), durable)
+            try:
+                os.rename(work.path, target)
+            except OSError as error:
+                raise os_error("cannot create the container", error) from error
+            work.path = target  # until the name is ours, a failure takes the directory away again
+            while not self._take(chosen, container_id):
+                if name is not None:
+                    raise _in_use(chosen, self._holder(chosen)[:12])
+                record["name"] = chosen = random_name(unique=True)
+                self._write(self._layout.container_record(container_id), record, durable)
+            if durable:
+                for directory in (target, self._layout.containers, self._layout.names):
+                    atomic.sync_directory(directory)
+            work.path = ""
+        return container_id
+
+    def _write(self, path: str, record: Record, durable: bool) -> None:
+        atomic.write(path, jsonfast.dump_bytes(record), durable=durable)
+
+    def _check_new_name(self, name: str) -> None:
+        if not is_name(name):
+            raise StorageError(f"cannot use {shown(name)} as the name of a container: names must match "
+                               "[a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument")
+        if not self._is_stale(name):
+            raise _in_use(name, self._holder(name)[:12])
+        if not name.strip(_HEX) and (holder := next((known for known in self.ids() if known.startswith(name)), "")):
+            raise _in_use(name, f"container {holder[:12]}, whose id begins so")
+
+    def _take(self, name: str, container_id: str) -> bool:
+        """Link ``name`` to the container; return False if it is taken by one that exists."""
+        link = self._layout.name(name)
+        while True:
+            try:
+                os.symlink(container_id, link)
+                return True
+            except FileExistsError:
+                if not self._free_if_stale(name):
+                    return False
+            except OSError as error:
+                raise os_error(f"cannot take the name {shown(name)}", error) from error
+
+    def _is_stale(self, name: str) -> bool:
+        """Is the name linked to a container that is gone? (Its directory always comes before its name.)"""
+        holder = self._holder(name)
+        return not holder or not os.path.lexists(self._layout.container(holder))
+
+    def _free_if_stale(self, name: str) -> bool:
+        """Remove a name whose holder was killed while it was removed. One at a time: or two could free it by turns."""
+        if not self._is_stale(name):
+            return False
+        with Lock(f"{self._layout.run_locks}/names"):
+            if not self._is_stale(name):
+                return False
+            try:
+                os.unlink(self._layout.name(name))
+            except FileNotFoundError:
+                pass
+        return True
+
+    def save(self, container_id: str, record: Record, durable: bool = True) -> None:
+        """Replace the record of a container. Raises ``NotFoundError`` if there is no such container."""
+        path = self.path(container_id)
+        try:
+            self._write(self._layout.container_record(container_id), record, durable)
+        except StorageError:
+            if not os.path.lexists(path):
+                raise _no_such(container_id) from None
+            raise
+
+    def rename(self, container_id: str, name: str) -> None:
+        """Give a container another name. The caller holds its lock. Raises ``NameInUseError``."""
+        record = self.load(container_id)
+        old: str = record["name"]
+        if name == old:
+            return
+        self._check_new_name(name)
+        if not self._take(name, container_id):
+            raise _in_use(name, self._holder(name)[:12])
+        record["name"] = name
+        self.save(container_id, record)
+        if self._holder(old) == container_id:
+            os.unlink(self._layout.name(old))
+        atomic.sync_directory(self._layout.names)
+
+    def remove(self, container_id: str, delete_tree: DeleteTree | None = None) -> None:
+        """Remove a container whose name may then be taken again; its record may be damaged.
+
+        The directory goes to the trash in one step. Files of subordinate ids are deleted by ``delete_tree``, or stay in
+        the trash until ``storage.gc.sweep``. Raises ``NotFoundError``.
+        """
+        path = self.path(container_id)
+        try:
+            name = self.load(container_id)["name"]
+        except NotFoundError:
+            raise
+        except StorageError:
+            names = [known for known, holder in self.names().items() if holder == container_id]
+        else:
+            names = [name] if is_name(name) and self._holder(name) == container_id else []
+        try:
+            trash = trees.to_trash(self._layout, path)
+        except NotFoundError:
+            raise _no_such(container_id) from None
+        for known in names:
+            try:
+                os.unlink(self._layout.name(known))
+            except OSError:
+                continue  # a name whose container is gone counts as free
+        trees.empty(trash, delete_tree)

@@ -1,0 +1,156 @@
+"""``index.json`` of the image layout: which manifests there are and what they are called (image-layout.md).
+
+This program writes one entry a line, so that a name is found by a search in the bytes and only its line is parsed: a
+``run`` in a store of 500 images costs what it costs in an empty one. An index that another tool wrote is parsed whole.
+"""
+
+from __future__ import annotations
+
+import os
+
+from storage import atomic, jsonfast, oci
+from storage.errors import DamagedError, StorageError, os_error
+from storage.oci import REF_NAME
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from storage.layout import Layout
+    from storage.oci import Descriptor
+
+_HEAD = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[\n'
+_TAIL = b"\n]}\n"
+EMPTY = _HEAD[:-1] + b"]}\n"
+_MAX_BYTES = 64 << 20
+
+
+def encode(entries: list[Any]) -> bytes:
+    """Return the bytes of an index with ``entries``."""
+    if not entries:
+        return EMPTY
+    return _HEAD + b",\n".join(jsonfast.dumps(entry).encode("ascii") for entry in entries) + _TAIL
+
+
+def name_of(entry: Descriptor) -> str:
+    """The name that an entry gives its manifest; empty: none."""
+    return entry.get("annotations", {}).get(REF_NAME, "")
+
+
+class IndexFile:
+    """The index of one store, read when it is first needed and again when it was replaced."""
+
+    __slots__ = ("_data", "_entries", "_layout", "_stamp", "damaged")
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._stamp: tuple[int, int, int] | None = None
+        self._data = b""
+        self._entries: list[Descriptor] | None = None
+        self.damaged: list[tuple[str, str]] = []
+        """What ``entries`` left out: where in the index, and what is wrong there."""
+
+    def _read(self) -> bytes:
+        """The bytes of the index. It is replaced, never changed: the same inode, time and size are the same bytes."""
+        try:
+            status = os.stat(self._layout.index)
+            stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+            if stamp == self._stamp:
+                return self._data
+            if status.st_size > _MAX_BYTES:
+                raise DamagedError(f"cannot read {self._layout.index}: it is too large", self._layout.index)
+            fd = os.open(self._layout.index, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                status = os.fstat(fd)
+                data = os.read(fd, status.st_size + 1)
+            finally:
+                os.close(fd)
+        except FileNotFoundError:
+            raise DamagedError("cannot read the image index: it is missing", self._layout.index) from None
+        except OSError as error:
+            raise os_error("cannot read the image index", error) from error
+        self._data = data
+        self._entries = None
+        self._stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+        return data
+
+    def find(self, annotation: str, value: str) -> Descriptor | None:
+        """Return an entry whose ``annotation`` is ``value``, or None; the rest of the index is not parsed."""
+        data = self._read()
+        if self._entries is None and data.startswith(_HEAD):
+            needle = jsonfast.dumps({annotation: value})[1:-1].encode("ascii")
+            at = data.find(needle, len(_HEAD))
+            while at >= 0:
+                end = data.find(b"\n", at)
+                line = data[data.rfind(b"\n", 0, at) + 1:end if end >= 0 else len(data)]
+                try:
+                    entry = oci.check_descriptor(jsonfast.loads(line.rstrip(b",")))
+                except StorageError:
+                    break
+                if entry.get("annotations", {}).get(annotation) == value:
+                    return entry
+                at = data.find(needle, end) if end >= 0 else -1
+            else:
+                return None
+        for entry in self.entries():
+            if entry.get("annotations", {}).get(annotation) == value:
+                return entry
+        return None
+
+    def entries(self) -> list[Descriptor]:
+        """Return all entries that are descriptors of a manifest; what others there are is put down in ``damaged``.
+
+        Raises ``DamagedError`` if the file is not an index at all.
+        """
+        data = self._read()
+        if self._entries is None:
+            self._entries, self.damaged = parse(data, self._layout.index)
+        return self._entries
+
+    def raw_entries(self) -> list[Any]:
+        """Return all entries as they are on disk now, damaged ones too, for a writer that must not lose them."""
+        self._stamp = None
+        document = _document(self._read(), self._layout.index)
+        return list(document["manifests"])
+
+    def replace(self, entries: list[Any]) -> None:
+        """Write the index anew, keeping its predecessor beside it. The caller holds the images lock."""
+        try:
+            try:
+                os.unlink(self._layout.index_previous)
+            except FileNotFoundError:
+                pass
+            os.link(self._layout.index, self._layout.index_previous)
+        except OSError:
+            pass  # a copy for repairs: not to have it is no reason to fail
+        atomic.write(self._layout.index, encode(entries))
+        self._stamp = None
+
+
+def _document(data: bytes, path: str) -> dict[str, Any]:
+    try:
+        document = jsonfast.loads(data)
+    except jsonfast.JSONError as error:
+        raise DamagedError(f"the image index is damaged: {error.message}", path) from None
+    if not isinstance(document, dict) or not isinstance(document.get("manifests"), list):
+        raise DamagedError("the image index is damaged: it is not an object with manifests", path)
+    return document
+
+
+def parse(data: bytes, path: str) -> tuple[list[Descriptor], list[tuple[str, str]]]:
+    """Return the good entries of an index, and where there are bad ones and why. Raises ``DamagedError``."""
+    good: list[Descriptor] = []
+    bad: list[tuple[str, str]] = []
+    for number, entry in enumerate(_document(data, path)["manifests"]):
+        try:
+            good.append(oci.check_descriptor(entry, f"entry {number}"))
+        except StorageError as error:
+            bad.append((_label(entry, number), error.message))
+    return good, bad
+
+
+def _label(entry: object, number: int) -> str:
+    """What to call a damaged entry: its name if that can still be read."""
+    annotations = entry.get("annotations") if isinstance(entry, dict) else None
+    name = annotations.get(REF_NAME) if isinstance(annotations, dict) else None
+    return name if isinstance(name, str) and name.isprintable() else f"entry {number}"

@@ -1,0 +1,65 @@
+"""A megabyte set aside so that a full disk can be emptied.
+
+Deleting an image rewrites the index, and moving things to the trash may grow a directory. On a disk without a free
+byte both would fail and nothing could ever be removed; the reserve is spent on exactly these.
+"""
+
+from __future__ import annotations
+
+import os
+
+from storage.errors import NoSpaceError, os_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from storage.layout import Layout
+
+    Result = TypeVar("Result")
+
+SIZE = 1 << 20
+
+
+def fill(layout: Layout) -> bool:
+    """Set the reserve aside if it is not; return whether it is there now (False: the disk is full)."""
+    try:
+        fd = os.open(layout.reserve, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(fd).st_size < SIZE:
+                os.posix_fallocate(fd, 0, SIZE)
+        finally:
+            os.close(fd)
+    except OSError:
+        spend(layout)
+        return False
+    return True
+
+
+def spend(layout: Layout) -> bool:
+    """Give the reserve back to the file system; return whether there was one."""
+    try:
+        os.unlink(layout.reserve)
+    except OSError:
+        return False
+    return True
+
+
+def deleting(layout: Layout, step: Callable[[], Result], message: str) -> Result:
+    """Run a step of a deletion; when the disk is full, once more after spending the reserve.
+
+    Raises ``StorageError`` that begins with ``message`` if the step raises ``OSError``.
+    """
+    try:
+        try:
+            return step()
+        except NoSpaceError:
+            if not spend(layout):
+                raise
+        except OSError as error:
+            if not isinstance(os_error("", error), NoSpaceError) or not spend(layout):
+                raise
+        return step()
+    except OSError as error:
+        raise os_error(message, error) from error
