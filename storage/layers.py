@@ -8,17 +8,9 @@ from storage.errors import StorageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from storage.layout import Layout
 
-    class LayerPaths(Protocol):
-        """The directories of ``storage.layout`` that hold layers."""
-
-        layers: str
-        links: str
-        tmp: str
-
-
-LINK_DIGITS = 12
+_LINK_DIGITS = (12, 20, 64)  # a longer name only if another layer has the shorter one
 
 
 def layer_key(diff_id: str, map_key: str = "") -> str:
@@ -27,10 +19,26 @@ def layer_key(diff_id: str, map_key: str = "") -> str:
     return f"{digest}.{map_key}" if map_key else digest
 
 
-def link_name(key: str, digits: int = LINK_DIGITS) -> str:
-    """Short name of a layer in the directory of links: the page of options of mount(2) must hold 120 of them."""
+def link(layout: Layout, key: str) -> str:
+    """Short name in the directory of links for a layer's tree: mount(2) takes one page of options for all layers.
+
+    The link is made when it is missing.
+    """
+    target = f"../layers/{key}/diff"
     digest, dot, map_key = key.partition(".")
-    return digest[:digits] + dot + map_key
+    for digits in _LINK_DIGITS:
+        name = digest[:digits] + dot + map_key
+        try:
+            found = os.readlink(layout.link(name))
+        except FileNotFoundError:
+            try:
+                os.symlink(target, layout.link(name))
+                return name
+            except FileExistsError:
+                found = os.readlink(layout.link(name))
+        if found == target:
+            return name
+    raise StorageError(f"cannot name the layer {key}: {layout.links} holds other files")
 
 
 class Layers:
@@ -38,16 +46,16 @@ class Layers:
 
     __slots__ = ("_layout",)
 
-    def __init__(self, layout: LayerPaths) -> None:
+    def __init__(self, layout: Layout) -> None:
         self._layout = layout
 
     def has(self, diff_id: str, map_key: str = "") -> bool:
         """Whether the layer is unpacked. It appears by one rename, so that a directory is always whole."""
-        return os.path.lexists(f"{self._layout.layers}/{layer_key(diff_id, map_key)}")
+        return os.path.lexists(self._layout.layer(layer_key(diff_id, map_key)))
 
     def path(self, diff_id: str, map_key: str = "") -> str:
         """Absolute path of the layer's tree. Raises StorageError if it is not unpacked."""
-        path = f"{self._layout.layers}/{layer_key(diff_id, map_key)}/diff"
+        path = self._layout.layer_diff(layer_key(diff_id, map_key))
         try:
             os.stat(path)
         except OSError:

@@ -188,6 +188,7 @@ class Extractor:
     def _root(self, entry: tar.Entry) -> None:
         if entry.kind != tar.DIRECTORY:
             raise StorageError("cannot unpack an archive that replaces its root by something other than a directory")
+        self.tree.implicit.pop(b"", None)
         self._attributes(self._root_fd, self.tree.root, b"", entry, exact=True)
         self._times[b""] = entry.mtime_ns
 

@@ -12,7 +12,7 @@ import lzma
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Protocol, cast
 
 import zstandard
 from isal import igzip_lib
@@ -47,8 +47,9 @@ class _Decoder(Protocol):
     def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
 
 
+# igzip has an error class of its own, which its stubs give no type.
 _BROKEN: tuple[type[BaseException], ...] = (
-    OSError, EOFError, ValueError, lzma.LZMAError, igzip_lib.error, zstandard.ZstdError,
+    OSError, EOFError, ValueError, lzma.LZMAError, cast("type[Exception]", igzip_lib.error), zstandard.ZstdError,
 )
 
 

@@ -91,7 +91,8 @@ class Tree:
     def __init__(self, root_fd: int, limits: Limits) -> None:
         self.root = Place(root_fd, b"")
         self.directories = 0
-        self.implicit: dict[bytes, None] = {}  # made because an entry needed them, in order
+        # Directories that entries need and no entry describes, in order; the root is there without one.
+        self.implicit: dict[bytes, None] = {b"": None}
         self._limits = limits
         self._cache: dict[bytes, Place] = {}
         self.retired: list[Place] = []

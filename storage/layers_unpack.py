@@ -1,0 +1,303 @@
+"""Unpacking an image's layers side by side: blob → tree, verified, and published by one rename each.
+
+::
+
+    caller ── in_userns ─→ coordinator ──fork─→ one confined worker per layer (as many at a time as processors)
+                               │                   decode + hash (thread) → tar reader → extractor
+                               └─ parents' metadata → layer.json → one syncfs → rename to layers/KEY → link l/NAME
+
+Everything is made in one locked directory below tmp/; after a crash it is unlocked, and so known to be rubbish.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+from collections.abc import Callable, Iterable
+
+from storage import sys as calls
+from storage.archive.extract import Extractor
+from storage.archive.limits import Limits
+from storage.archive.stream import LayerStream, Source
+from storage.archive.tar_reader import TarReader
+from storage.archive.tree import remove
+from storage.errors import NotFoundError, StorageError, os_error
+from storage.layer_parents import complete_parents
+from storage.layers import Layers, layer_key, link
+from storage.layout import Layout
+from storage.locks import Lock
+from storage.ownership import Ids, OwnersWriter
+
+Progress = Callable[[str, int], None]
+Confine = Callable[[int], None]
+InUserns = Callable[[Callable[[], bytes]], bytes]
+
+_PROGRESS_STEP = 1 << 20  # compressed bytes between two reports
+
+
+class LayerSource:
+    """One layer to unpack: its DiffID and its blob, a path or an open source of compressed bytes."""
+
+    __slots__ = ("blob", "diff_id")
+
+    def __init__(self, diff_id: str, blob: str | Source) -> None:
+        self.diff_id = diff_id
+        self.blob = blob
+
+
+def unpack(
+    layout: Layout,
+    sources: Iterable[LayerSource],
+    diff_ids: list[str],
+    *,
+    in_userns: InUserns,
+    confine: Confine,
+    map_key: str = "",
+    progress: Progress | None = None,
+    limits: Limits | None = None,
+    workers: int = 0,
+) -> list[str]:
+    """Unpack those of ``sources`` that the store lacks and return the DiffIDs that are new in it.
+
+    ``diff_ids``: all layers of the image, base first. ``sources`` may come in any order and is iterated over in the
+    child in the user namespace; it may wait for blobs that are still on their way. ``in_userns`` runs a function as
+    root of the namespace that ``map_key`` stands for and returns its bytes. ``confine`` is called in each worker with
+    the descriptor of the only directory that it will write to, before a byte of the archive is read.
+    ``progress(DiffID, compressed bytes read)`` is called in the workers, so that it should write to a pipe.
+    ``workers`` (0: one for each processor) work at a time.
+
+    Raises StorageError: a broken or hostile archive, a DiffID that is not the content's, a full disk. Then nothing
+    new is in the store.
+    """
+    build, lock = _new_build(layout)
+    job = _Job(layout, build, map_key, confine, progress, limits or Limits())
+    try:
+        answer = in_userns(lambda: job.run(sources, diff_ids, workers or os.cpu_count() or 1))
+    finally:
+        lock.release()
+        # The coordinator has emptied it; after a crash in the namespace the sweep of tmp/ finds it unlocked.
+        try:
+            os.rmdir(build)
+        except OSError:
+            pass
+    new: list[str] = json.loads(answer)
+    return new
+
+
+def _new_build(layout: Layout) -> tuple[str, Lock]:
+    while True:
+        build = layout.new_temporary()
+        try:
+            os.mkdir(build, 0o700)
+        except OSError as error:
+            raise os_error(f"cannot write in {layout.tmp}", error) from error
+        lock = Lock(build)
+        try:
+            lock.acquire()
+            return build, lock
+        except NotFoundError:  # swept away between the two calls
+            continue
+
+
+class _Worker:
+    """A child that unpacks one layer, seen from the coordinator."""
+
+    __slots__ = ("diff_id", "fd", "pid")
+
+    def __init__(self, pid: int, fd: int, diff_id: str) -> None:
+        self.pid = pid
+        self.fd = fd
+        self.diff_id = diff_id
+
+
+class _Job:
+    """What the coordinator does inside the user namespace."""
+
+    def __init__(
+        self, layout: Layout, build: str, map_key: str, confine: Confine, progress: Progress | None, limits: Limits
+    ) -> None:
+        self._layout = layout
+        self._build = build
+        self._map_key = map_key
+        self._confine = confine
+        self._progress = progress
+        self._limits = limits
+        self._running: list[_Worker] = []
+        self._records: dict[str, dict[str, object]] = {}
+
+    def run(self, sources: Iterable[LayerSource], diff_ids: list[str], workers: int) -> bytes:
+        """Unpack, publish, and return the new DiffIDs as JSON."""
+        known = Layers(self._layout)
+        started: set[str] = set()
+        try:
+            for source in sources:
+                if source.diff_id in started or known.has(source.diff_id, self._map_key):
+                    continue
+                started.add(source.diff_id)
+                while len(self._running) >= workers:
+                    self._await_one()
+                self._start(source)
+            while self._running:
+                self._await_one()
+            new = self._publish(diff_ids) if started else []
+        except OSError as error:
+            raise os_error("cannot unpack a layer", error) from error
+        finally:
+            self._end_workers()
+            self._clean()
+        return json.dumps(new).encode()
+
+    def _key(self, diff_id: str) -> str:
+        return layer_key(diff_id, self._map_key)
+
+    # Workers.
+
+    def _start(self, source: LayerSource) -> None:
+        reader, writer = os.pipe()
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                os.close(reader)
+                calls.die_with_parent()
+                if os.getppid() == parent:
+                    os.write(writer, json.dumps(self._work(source)).encode())
+                    code = 0
+            finally:
+                os._exit(code)
+        os.close(writer)
+        self._running.append(_Worker(pid, reader, source.diff_id))
+
+    def _work(self, source: LayerSource) -> dict[str, object]:
+        """In the worker: unpack one layer; returns its record, or ``error`` and ``hint``."""
+        try:
+            return self._unpack_layer(source)
+        except StorageError as error:
+            return {"error": error.message, "hint": error.hint}
+        except OSError as error:
+            failure = os_error("cannot unpack a layer", error)
+            return {"error": failure.message, "hint": failure.hint}
+        except MemoryError:
+            return {"error": "cannot unpack a layer: out of memory", "hint": ""}
+        except (ValueError, OverflowError, RecursionError) as error:
+            return {"error": f"cannot read the archive: {error}", "hint": ""}
+
+    def _unpack_layer(self, source: LayerSource) -> dict[str, object]:
+        os.umask(0)
+        directory = f"{self._build}/{self._key(source.diff_id)}"
+        os.mkdir(directory, 0o700)
+        os.mkdir(f"{directory}/diff", 0o755)
+        root = os.open(f"{directory}/diff", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        owners_fd = os.open(f"{directory}/owners", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.fchmod(root, 0o755)  # a set-group-ID bit or an ACL of the store must not reach the image
+        owners = OwnersWriter(owners_fd)
+        ids = Ids.of_process()
+        blob = open(source.blob, "rb", buffering=0) if isinstance(source.blob, str) else source.blob  # noqa: SIM115
+        self._confine(root)
+        stream = LayerStream(blob, self._limits, self._reporter(source.diff_id))
+        extractor = Extractor(root, owners, ids, self._limits)
+        try:
+            extractor.unpack(TarReader(stream, self._limits))
+        finally:
+            stream.close()
+        if stream.digest() != source.diff_id:
+            raise StorageError(
+                f"cannot use the layer {source.diff_id}: its content is {stream.digest()}",
+                hint="the image's configuration does not belong to its layers; tell who made it",
+            )
+        return {
+            "diff_id": source.diff_id,
+            "map": self._map_key,
+            "size": extractor.bytes,
+            "entries": extractor.entries,
+            "owners": owners.size,
+            "implicit": [os.fsdecode(path) for path in extractor.tree.implicit],
+        }
+
+    def _reporter(self, diff_id: str) -> Callable[[int], None] | None:
+        progress = self._progress
+        if progress is None:
+            return None
+        reported = 0
+
+        def report(done: int) -> None:
+            nonlocal reported
+            if done - reported >= _PROGRESS_STEP:
+                reported = done
+                progress(diff_id, done)
+
+        return report
+
+    def _await_one(self) -> None:
+        """Wait for a worker to end and take its record. Raises StorageError with its failure."""
+        poll = select.poll()
+        for worker in self._running:
+            poll.register(worker.fd, select.POLLIN)
+        ready = {fd for fd, _ in poll.poll()}
+        worker = next(worker for worker in self._running if worker.fd in ready)
+        answer = bytearray()
+        while part := os.read(worker.fd, 1 << 16):
+            answer += part
+        self._running.remove(worker)
+        os.close(worker.fd)
+        os.waitpid(worker.pid, 0)
+        if not answer:
+            raise StorageError(f"cannot unpack the layer {worker.diff_id}: its worker was killed")
+        record = json.loads(answer)
+        if "error" in record:
+            raise StorageError(record["error"], record["hint"])
+        self._records[worker.diff_id] = record
+
+    def _end_workers(self) -> None:
+        for worker in self._running:
+            os.kill(worker.pid, 9)
+            os.close(worker.fd)
+            os.waitpid(worker.pid, 0)
+        self._running.clear()
+
+    # Publishing.
+
+    def _publish(self, diff_ids: list[str]) -> list[str]:
+        """Make the finished layers durable, then visible."""
+        complete_parents(self._tree_of, diff_ids, self._records)
+        for diff_id, record in self._records.items():
+            directory = f"{self._build}/{self._key(diff_id)}"
+            if not record.pop("owners"):
+                os.unlink(f"{directory}/owners")
+            record.pop("implicit")
+            with open(f"{directory}/layer.json", "x") as file:
+                json.dump(record, file)
+        layers_fd = os.open(self._layout.layers, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            calls.syncfs(layers_fd)
+            new = []
+            for diff_id in self._records:
+                key = self._key(diff_id)
+                try:
+                    calls.renameat2(
+                        calls.AT_FDCWD, f"{self._build}/{key}", layers_fd, key, calls.RENAME_NOREPLACE
+                    )
+                except FileExistsError:  # another pull was faster: its layer is as good
+                    continue
+                link(self._layout, key)
+                new.append(diff_id)
+            os.fsync(layers_fd)
+        finally:
+            os.close(layers_fd)
+        return new
+
+    def _tree_of(self, diff_id: str) -> str:
+        """The tree of a layer of this image, which may be published or about to be."""
+        key = self._key(diff_id)
+        return f"{self._build}/{key}/diff" if diff_id in self._records else self._layout.layer_diff(key)
+
+    def _clean(self) -> None:
+        """Empty the build directory: what is left failed, or was already there."""
+        fd = os.open(self._build, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name in os.listdir(fd):
+                remove(fd, name)
+        finally:
+            os.close(fd)
