@@ -1,0 +1,145 @@
+"""The system call filter of a container: a JSON profile, compiled once to BPF and kept in the cache.
+
+A start only reads the cached program. What is compiled, and how, is in `seccomp_profile` (which rules of a profile
+apply) and `seccomp_compile` (rules to BPF, through libseccomp); both are imported when the cache has no answer.
+
+The cache is ``$XDG_CACHE_HOME/rootless/seccomp/KEY``, one file for each profile, set of capabilities and machine.
+A file that is not the caller's own, or whose check sum is wrong, is made again.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+
+from rootless.errors import RootlessError
+from rootless.paths import cache_dir
+from rootless.security.capabilities import mask
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from rootless.security.seccomp_profile import Profile, SpecSeccomp
+
+_FORMAT = 1
+"""Raised with every change of the compiler that changes its output."""
+
+_PROFILES = os.path.dirname(os.path.abspath(__file__)) + "/profiles/"
+_MAX_PROFILE = 4 << 20
+_MAX_PROGRAM = 4096 * 8  # BPF_MAXINSNS instructions of 8 bytes
+
+
+def default_profile(caps: Iterable[str], hardened: bool = False) -> SpecSeccomp:
+    """``linux.seccomp`` of the built-in profile for a container with the bounding set ``caps``."""
+    from rootless.security.seccomp_profile import to_spec
+
+    return to_spec(built_in(hardened), set(caps))
+
+
+def built_in(hardened: bool = False) -> Profile:
+    """The built-in profile, before it is resolved for capabilities and machine."""
+    from rootless.security.seccomp_profile import parse
+
+    profile = parse(_read(_PROFILES + "default.json"), "the built-in profile")
+    if hardened:
+        stricter = parse(_read(_PROFILES + "hardened.json"), "the built-in profile")
+        profile["syscalls"] = profile["syscalls"] + stricter["syscalls"]
+    return profile
+
+
+def program(profile: Profile | str | None, caps: Iterable[str], hardened: bool = False) -> bytes:
+    """The filter as BPF, 8 bytes an instruction, ready for `linux.seccomp.load`.
+
+    ``profile`` is the path of a JSON profile, a parsed one (also ``linux.seccomp`` of a Spec), or None for the
+    built-in one. ``caps`` is the container's bounding set. Raises ``RootlessError``; there is no way to get an
+    empty filter.
+    """
+    names = set(caps)
+    if profile is None:
+        source = b"".join([_read(_PROFILES + name) for name in ("default.json", "hardened.json")[: 1 + hardened]])
+        # The files are ours, so a check sum tells versions apart; a cryptographic one costs an import.
+        identity = f"{'hardened' if hardened else 'default'}-{len(source):x}-{zlib.crc32(source):08x}"
+        return _cached(identity, names, lambda: built_in(hardened))
+    from hashlib import sha256
+
+    from rootless.security import seccomp_profile
+
+    if isinstance(profile, str):
+        path = profile
+        source = _read(path)
+        return _cached(sha256(source).hexdigest(), names, lambda: seccomp_profile.parse(source, path))
+    from storage.jsonfast import dumps
+
+    given = seccomp_profile.check(profile)
+
+    return _cached(sha256(dumps(given).encode()).hexdigest(), names, lambda: given)
+
+
+def _cached(identity: str, caps: set[str], load: Callable[[], Profile]) -> bytes:
+    machine = os.uname()
+    directory = cache_dir() + "/seccomp"
+    path = f"{directory}/{_FORMAT}-{identity}-{mask(caps):x}-{machine.machine}-{machine.release}"
+    found = _stored(path)
+    if found:
+        return found
+    from rootless.security.seccomp_compile import compile_rules
+    from rootless.security.seccomp_profile import to_spec
+
+    code = compile_rules(to_spec(load(), caps))
+    _store(directory, path, code)
+    return code
+
+
+def _stored(path: str) -> bytes:
+    """The program in ``path``; empty if it is not there, not ours, or damaged."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        status = os.fstat(fd)
+        if status.st_mode != 0o100600 or status.st_uid != os.geteuid():
+            return b""
+        data = os.read(fd, _MAX_PROGRAM + 8)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+    code = data[:-8]
+    return code if code and data[-8:] == _trailer(code) else b""
+
+
+def _trailer(code: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(code)
+
+
+def _store(directory: str, path: str, code: bytes) -> None:
+    """Keep ``code`` for the next start; a cache that cannot be written only costs time."""
+    from storage.atomic import write
+    from storage.errors import StorageError
+
+    try:
+        os.makedirs(directory, 0o700, exist_ok=True)
+        status = os.lstat(directory)
+        if status.st_mode & 0o170000 != 0o040000 or status.st_uid != os.geteuid():
+            return
+        if status.st_mode & 0o077:
+            os.chmod(directory, 0o700)
+        write(path, code + _trailer(code), durable=False)
+    except (OSError, StorageError):
+        pass
+
+
+def _read(path: str) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.read(fd, _MAX_PROFILE + 1)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise RootlessError(f"cannot read the seccomp profile {path}: {error.strerror}") from error
+    if len(data) > _MAX_PROFILE:
+        raise RootlessError(f"cannot read the seccomp profile {path}: it is larger than 4 MiB")
+    return data
