@@ -140,7 +140,7 @@ class Containers:
 
     def lock(self, container_id: str) -> Lock:
         """Return the lock of a container, not yet held. It is on the directory itself and vanishes with it."""
-        return Lock(self.path(container_id))
+        return Lock(self.path(container_id), create=False)
 
     def create(self, record: Record, name: str | None, durable: bool = True) -> str:
         """Make a container and return its id; with ``name`` None it gets a random name.
@@ -194,7 +194,7 @@ class Containers:
                 os.symlink(container_id, link)
                 return True
             except FileExistsError:
-                if not self._free_if_stale(name):
+                if not self.free_if_stale(name):
                     return False
             except OSError as error:
                 raise os_error(f"cannot take the name {shown(name)}", error) from error
@@ -204,8 +204,11 @@ class Containers:
         holder = self._holder(name)
         return not holder or not os.path.lexists(self._layout.container(holder))
 
-    def _free_if_stale(self, name: str) -> bool:
-        """Remove a name whose holder was killed while it was removed. One at a time: or two could free it by turns."""
+    def free_if_stale(self, name: str) -> bool:
+        """Remove a name whose container is gone; return whether it was one.
+
+        One at a time: a second process could otherwise remove the name that a first has freed and taken.
+        """
         if not self._is_stale(name):
             return False
         with Lock(f"{self._layout.run_locks}/names"):
@@ -216,6 +219,12 @@ class Containers:
             except FileNotFoundError:
                 pass
         return True
+
+    def claim_name(self, container_id: str) -> None:
+        """Link a container's recorded name to it again. Raises ``NameInUseError`` if another has taken it."""
+        name: str = self.load(container_id)["name"]
+        if self._holder(name) != container_id and not self._take(name, container_id):
+            raise _in_use(name, self._holder(name)[:12])
 
     def save(self, container_id: str, record: Record, durable: bool = True) -> None:
         """Replace the record of a container. Raises ``NotFoundError`` if there is no such container."""

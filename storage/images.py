@@ -135,12 +135,12 @@ class Image:
 class Images:
     """The images of one store."""
 
-    __slots__ = ("_index", "_layer_sizes", "_layout", "blobs")
+    __slots__ = ("_layer_sizes", "_layout", "blobs", "index")
 
     def __init__(self, layout: Layout) -> None:
         self.blobs = Blobs(layout)
         self._layout = layout
-        self._index = IndexFile(layout)
+        self.index = IndexFile(layout)
         self._layer_sizes: dict[str, int] = {}
 
     # Reading
@@ -148,7 +148,7 @@ class Images:
     @property
     def damaged(self) -> Damage:
         """Entries that ``list`` left out, as (name, problem)."""
-        return self._index.damaged
+        return self.index.damaged
 
     def list(self) -> ImageList:
         """Every image once, in the order of the index. Raises ``DamagedError`` if the index cannot be read at all."""
@@ -157,17 +157,17 @@ class Images:
 
     def _by_digest(self) -> dict[str, Descriptors]:
         found: dict[str, Descriptors] = {}
-        for entry in self._index.entries():
+        for entry in self.index.entries():
             found.setdefault(entry["digest"], []).append(entry)
         return found
 
     def names_of(self, digest: str) -> Texts:
         """The names of the image with manifest ``digest``."""
-        return [name for entry in self._index.entries() if entry["digest"] == digest and (name := name_of(entry))]
+        return [name for entry in self.index.entries() if entry["digest"] == digest and (name := name_of(entry))]
 
     def get(self, name: str) -> Image | None:
         """Return the image with exactly this full name (``docker.io/library/alpine:latest``), or None."""
-        entry = self._index.find(REF_NAME, name)
+        entry = self.index.find(REF_NAME, name)
         return Image(self, entry) if entry is not None else None
 
     def find(self, name: str) -> Image | None:
@@ -197,7 +197,7 @@ class Images:
         return found
 
     def _by_id(self, prefix: str) -> Image | None:
-        if len(prefix) == ID_LENGTH and (entry := self._index.find(IMAGE_ID, prefix)):
+        if len(prefix) == ID_LENGTH and (entry := self.index.find(IMAGE_ID, prefix)):
             return Image(self, entry)
         found: dict[str, Image] = {}
         for image in self.list():
@@ -270,24 +270,24 @@ class Images:
         descriptor: Descriptor = {"mediaType": media_type, "digest": digest, "size": size, "annotations": {
             **(annotations or {}), IMAGE_ID: Digest(manifest["config"]["digest"]).encoded}}
         with Lock(self._layout.images_lock):
-            entries = _without_names(self._index.raw_entries(), names)
-            self._index.replace(_with_names(entries, descriptor, names))
+            entries = _without_names(self.index.raw_entries(), names)
+            self.index.replace(_with_names(entries, descriptor, names))
         return Image(self, descriptor)
 
     def tag(self, image: Image, name: str) -> None:
         """Give ``image`` one name more, taking it from the image that has it. Raises ``NotFoundError``."""
         _check_name(name)
         with Lock(self._layout.images_lock):
-            entries = self._index.raw_entries()
+            entries = self.index.raw_entries()
             if not any(_digest_of(entry) == image.digest for entry in entries):
                 raise NotFoundError(f"cannot tag {image.digest}: the image was removed")
-            self._index.replace(_with_names(_without_names(entries, [name]), image.descriptor, [name]))
+            self.index.replace(_with_names(_without_names(entries, [name]), image.descriptor, [name]))
         image._names = None
 
     def untag(self, name: str) -> None:
         """Take the full name ``name`` away; an image without any other stays, nameless. Raises ``NotFoundError``."""
         with Lock(self._layout.images_lock):
-            entries = self._index.raw_entries()
+            entries = self.index.raw_entries()
             if not any(_name_of(entry) == name for entry in entries):
                 raise NotFoundError(f"{shown(name)}: image not known")
             self._replace_deleting(_without_names(entries, [name]))
@@ -299,7 +299,7 @@ class Images:
         """
         identifier = image.id if IMAGE_ID in image.annotations else None
         with Lock(self._layout.images_lock):
-            entries = self._index.raw_entries()
+            entries = self.index.raw_entries()
             gone = [entry for entry in entries if _digest_of(entry) == image.digest
                     or (identifier is not None and _annotation(entry, IMAGE_ID) == identifier)]
             self._replace_deleting([entry for entry in entries if entry not in gone])
@@ -308,11 +308,11 @@ class Images:
     def restore(self, image: Image, names: Texts) -> None:
         """Put back what ``remove`` took out (a container that uses the image appeared meanwhile)."""
         with Lock(self._layout.images_lock):
-            entries = _without_names(self._index.raw_entries(), names)
-            self._index.replace(_with_names(entries, image.descriptor, names))
+            entries = _without_names(self.index.raw_entries(), names)
+            self.index.replace(_with_names(entries, image.descriptor, names))
 
     def _replace_deleting(self, entries: Entries) -> None:
-        reserve.deleting(self._layout, lambda: self._index.replace(entries), "cannot write the image index")
+        reserve.deleting(self._layout, lambda: self.index.replace(entries), "cannot write the image index")
 
 
 def _is_hex(text: str) -> bool:

@@ -114,17 +114,14 @@ class IndexFile:
         return list(document["manifests"])
 
     def replace(self, entries: list[Any]) -> None:
-        """Write the index anew, keeping its predecessor beside it. The caller holds the images lock."""
-        try:
-            try:
-                os.unlink(self._layout.index_previous)
-            except FileNotFoundError:
-                pass
-            os.link(self._layout.index, self._layout.index_previous)
-        except OSError:
-            pass  # a copy for repairs: not to have it is no reason to fail
-        atomic.write(self._layout.index, encode(entries))
+        """Write the index anew, and a copy from which it can be repaired. The caller holds the images lock."""
+        data = encode(entries)
+        atomic.write(self._layout.index, data)
         self._stamp = None
+        try:
+            atomic.write(self._layout.index_copy, data, durable=False)
+        except StorageError:
+            pass  # an older copy is as good as one can have on a full disk
 
 
 def _document(data: bytes, path: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@
     DATA/                       0700, $XDG_DATA_HOME/rootless
       FORMAT_VERSION            "1": written last when the store is made
       images.lock               held by whoever changes index.json; content.lock: see storage.gc
-      index.previous            index.json before its last change
+      index.copy                what index.json is repaired from
       reserve                   1 MiB that is given back when a deletion meets a full disk
       images/                   an OCI image layout: oci-layout, index.json, blobs/<algorithm>/<hex>
       layers/<key>/             diff/ (the tree), owners, layer.json; key = <DiffID hex>[.<id map key>]
@@ -30,7 +30,7 @@ class Layout:
 
     __slots__ = (
         "blobs", "containers", "content_lock", "data", "driver_cache", "engine_run", "format_version", "images",
-        "images_lock", "index", "index_previous", "layers", "links", "names", "oci_layout", "reserve", "run",
+        "images_lock", "index", "index_copy", "layers", "links", "names", "oci_layout", "reserve", "run",
         "run_locks", "tmp", "trash", "volumes",
     )
 
@@ -41,7 +41,7 @@ class Layout:
         self.reserve = f"{data}/reserve"
         self.images_lock = f"{data}/images.lock"
         self.content_lock = f"{data}/content.lock"
-        self.index_previous = f"{data}/index.previous"
+        self.index_copy = f"{data}/index.copy"
         self.images = f"{data}/images"
         self.index = f"{data}/images/index.json"
         self.oci_layout = f"{data}/images/oci-layout"

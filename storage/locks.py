@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 
 class Lock:
-    """A lock on ``path`` (a file, made when missing, or a directory that exists).
+    """A lock on the file ``path``, which is made when it is missing; with ``create=False`` on what exists, for example
+    a directory.
 
     ``with Lock(path):`` waits for the exclusive lock. One object is held once at a time.
     """
 
-    __slots__ = ("fd", "path")
+    __slots__ = ("_create", "fd", "path")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, create: bool = True) -> None:
         self.path = path
         self.fd = -1
+        self._create = create
 
     def _open(self) -> int:
-        try:
-            return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except IsADirectoryError:
-            return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        flags = os.O_RDWR | os.O_CREAT if self._create else os.O_RDONLY
+        return os.open(self.path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
     def _is_current(self, fd: int) -> bool:
         """Is ``fd`` still what the path names, or was it removed while we waited?"""
@@ -47,7 +47,7 @@ class Lock:
     def acquire(self, *, shared: bool = False, wait: bool = True) -> bool:
         """Take the lock; with ``wait=False`` return False at once if another holds it.
 
-        Raises ``NotFoundError`` when the directory of the lock is gone, ``StorageError`` where there are no locks.
+        Raises ``NotFoundError`` when what is to be locked is gone, ``StorageError`` where there are no locks.
         """
         operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
         try:

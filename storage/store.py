@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 """Raised when a program of this version could not use a store of the next one."""
 
-_OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}\n'
+OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}\n'
 
 
 def private_directory(path: str, *, follow: bool = False) -> bool:
@@ -89,7 +89,7 @@ def _make(layout: Layout) -> None:
         if not os.path.lexists(layout.index):
             from storage.index import EMPTY
 
-            atomic.write(layout.oci_layout, _OCI_LAYOUT)
+            atomic.write(layout.oci_layout, OCI_LAYOUT)
             atomic.write(layout.index, EMPTY)
     reserve.fill(layout)
     atomic.write(layout.format_version, f"{FORMAT_VERSION}\n".encode())

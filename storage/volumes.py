@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 
 from storage import atomic, jsonfast, trees
 from storage.errors import DamagedError, NameInUseError, NotFoundError, StorageError, os_error, shown
@@ -30,11 +31,16 @@ def _no_such(name: str) -> NotFoundError:
     return NotFoundError(f"no volume with name {shown(name)} found: no such volume")
 
 
-def _now() -> str:
-    """The time as RFC 3339 text in UTC, to the second."""
-    import time
+def _rfc3339(seconds: float) -> str:
+    """A time as RFC 3339 text in UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+def _record(
+    name: str, driver: str, labels: dict[str, str], options: dict[str, str], anonymous: bool, created: str
+) -> Record:
+    return {"name": name, "driver": driver, "labels": labels, "options": options, "anonymous": anonymous,
+            "created": created}
 
 
 class Volumes:
@@ -84,8 +90,7 @@ class Volumes:
         if not is_name(name):
             raise StorageError(f"cannot use {shown(name)} as the name of a volume: names must match "
                                "[a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument")
-        record: Record = {"name": name, "driver": driver, "labels": labels or {}, "options": options or {},
-                          "anonymous": anonymous, "created": _now()}
+        record = _record(name, driver, labels or {}, options or {}, anonymous, _rfc3339(time.time()))
         with WorkDirectory(self._layout) as work:
             data = f"{work.path}/_data"
             try:
@@ -134,6 +139,12 @@ class Volumes:
             raise _no_such(name)
         atomic.write(self._layout.volume_record(name), jsonfast.dump_bytes(record), durable=durable)
 
+    def rebuild_record(self, name: str) -> None:
+        """Write the record of a volume anew from what its directory shows; labels and options are lost."""
+        created = _rfc3339(os.lstat(self._layout.volume(name)).st_mtime)
+        anonymous = len(name) == 64 and not name.strip("0123456789abcdef")
+        self.save(name, _record(name, "local", {}, {}, anonymous, created))
+
     def _names(self) -> list[str]:
         return [name for name in os.listdir(self._layout.volumes) if is_name(name)]
 
@@ -154,7 +165,7 @@ class Volumes:
         """Return the lock of a volume, not yet held. It is on the directory itself and vanishes with it."""
         if not is_name(name):
             raise _no_such(name)
-        return Lock(self._layout.volume(name))
+        return Lock(self._layout.volume(name), create=False)
 
     def remove(self, name: str, delete_tree: DeleteTree | None = None) -> None:
         """Remove a volume and its data; its record may be damaged. Whether it is in use the engine knows.

@@ -31,7 +31,7 @@ class WorkDirectory:
                 os.mkdir(self.path, 0o700)
             except OSError as error:
                 raise os_error(f"cannot make a directory in {layout.tmp}", error) from error
-            self._lock = Lock(self.path)
+            self._lock = Lock(self.path, create=False)
             try:
                 if self._lock.acquire(wait=False):
                     return

@@ -1,0 +1,175 @@
+"""Looking at everything in the store: is it what it should be, and can it be mended?
+
+A check yields a ``Problem`` for each thing that is wrong. Its ``mend``, if there is one, runs before the check goes on,
+so that later checks see the store as it is then. Mending loses nothing that is whole; what would lose a container's or
+a volume's data is done by force only.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from functools import partial
+
+from storage import atomic, check_images, gc, jsonfast, locks, trees
+from storage.errors import StorageError, shown
+from storage.names import is_name
+from storage.problem import Problem
+from storage.store import OCI_LAYOUT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, TypedDict
+
+    from storage.store import Store
+    from storage.trees import DeleteTree
+
+    class Finding(TypedDict):
+        """One thing that is wrong: what kind of thing it is, which one, and what is wrong with it."""
+
+        kind: str
+        object: str
+        problem: str
+        repairable: bool
+        repaired: bool
+
+
+def run(
+    store: Store, *, repair: bool = False, force: bool = False, delete_tree: DeleteTree | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> list[Finding]:
+    """Check the whole store, every blob by its digest; return what was found.
+
+    ``repair`` mends what can be mended without loss of data, ``force`` also removes containers that cannot be read.
+    ``progress`` is told what is looked at. Raises ``StorageError`` only where a directory cannot be read at all.
+    """
+    findings: list[Finding] = []
+    for check in (
+        _directories, check_images.index, check_images.blobs, check_images.images, check_images.layers,
+        check_images.links, _containers, _names, _volumes, _leftovers,
+    ):
+        for problem in check(store, progress or (lambda _: None), delete_tree):
+            repaired = False
+            if problem.mend is not None and repair and (force or not problem.loses_data):
+                try:
+                    problem.mend()
+                    repaired = True
+                except (StorageError, OSError) as error:
+                    problem.text += f" (cannot repair it: {error})"
+            findings.append({
+                "kind": problem.kind, "object": problem.object, "problem": problem.text,
+                "repairable": problem.mend is not None, "repaired": repaired})
+    return findings
+
+
+def _directories(store: Store, progress: Callable[[str], None], _: DeleteTree | None) -> Iterator[Problem]:
+    """The directories of the layout exist, are ours and private."""
+    layout = store.layout
+    progress("directories")
+    for path in [layout.data, *layout.directories(), layout.run, *layout.run_directories()]:
+        try:
+            status = os.lstat(path) if path != layout.data else os.stat(path)
+        except FileNotFoundError:
+            yield Problem("directory", path, "it is missing", partial(os.makedirs, path, 0o700))
+            continue
+        if not stat.S_ISDIR(status.st_mode):
+            yield Problem("directory", path, "it is not a directory")
+        elif status.st_uid != os.geteuid():
+            yield Problem("directory", path, f"it belongs to uid {status.st_uid}")
+        elif status.st_mode & 0o077:
+            mode = stat.S_IMODE(status.st_mode)
+            yield Problem("directory", path, f"others may enter it (mode {mode:04o})",
+                          partial(os.chmod, path, 0o700))
+    document = _json(layout.oci_layout)
+    if not isinstance(document, dict) or not str(document.get("imageLayoutVersion", "")).startswith("1."):
+        yield Problem("file", layout.oci_layout, "it does not say version 1 of the OCI image layout",
+                      lambda: atomic.write(layout.oci_layout, OCI_LAYOUT))
+
+
+def _json(path: str) -> Any:
+    """The value of a JSON file; None if it is missing or is none."""
+    try:
+        with open(path, "rb") as file:
+            return jsonfast.loads(file.read())
+    except (OSError, StorageError):
+        return None
+
+
+def _containers(store: Store, progress: Callable[[str], None], delete_tree: DeleteTree | None) -> Iterator[Problem]:
+    """Every container's record can be read and its name leads to it."""
+    layout = store.layout
+    ids = set(store.containers.ids())
+    for stranger in sorted(set(os.listdir(layout.containers)) - ids):
+        yield Problem("container", stranger, "its name is not a container's id")
+    for container_id in sorted(ids):
+        progress(f"container {container_id[:12]}")
+        try:
+            record = store.containers.load(container_id)
+        except StorageError as error:
+            remove = partial(store.containers.remove, container_id, delete_tree)
+            yield Problem("container", container_id, error.message, remove, True)
+            continue
+        name = record["name"]
+        if not is_name(name):
+            yield Problem("container", container_id, f"its record has the name {shown(name)}")
+        elif store.containers.names().get(name) != container_id:
+            yield Problem("container", container_id, f"its name {name} does not lead to it",
+                          partial(store.containers.claim_name, container_id))
+        for path in (layout.container_spec(container_id), layout.container_exit(container_id)):
+            if os.path.lexists(path) and _json(path) is None:
+                yield Problem("container", container_id, f"{os.path.basename(path)} is damaged",
+                              partial(os.unlink, path))
+
+
+def _names(store: Store, progress: Callable[[str], None], _: DeleteTree | None) -> Iterator[Problem]:
+    """Every name leads to a container that has it."""
+    progress("names")
+    layout = store.layout
+    for name, holder in sorted(store.containers.names().items()):
+        if not holder or not os.path.lexists(layout.container(holder)):
+            yield Problem("name", name, "its container is gone",
+                          partial(store.containers.free_if_stale, name))
+            continue
+        try:
+            other = store.containers.load(holder)["name"]
+        except StorageError:
+            continue  # reported as a container
+        if other != name:
+            yield Problem("name", name, f"it leads to a container that is called {shown(other)}",
+                          partial(os.unlink, layout.name(name)))
+
+
+def _volumes(store: Store, progress: Callable[[str], None], _: DeleteTree | None) -> Iterator[Problem]:
+    """Every volume has its data and a record that can be read."""
+    layout = store.layout
+    for name in sorted(os.listdir(layout.volumes)):
+        progress(f"volume {name}")
+        if not is_name(name):
+            yield Problem("volume", name, "its name is not that of a volume")
+            continue
+        data = layout.volume_data(name)
+        if not os.path.isdir(data):
+            yield Problem("volume", name, "its data is missing", partial(os.mkdir, data, 0o755))
+        try:
+            store.volumes.load(name)
+        except StorageError as error:
+            yield Problem("volume", name, error.message, partial(store.volumes.rebuild_record, name))
+
+
+def _leftovers(store: Store, progress: Callable[[str], None], delete_tree: DeleteTree | None) -> Iterator[Problem]:
+    """Nothing half-done is in tmp/ without a process that works on it, and the trash is empty."""
+    progress("leftovers")
+    layout = store.layout
+    for directory, problem in ((layout.tmp, "the work of a killed process"), (layout.trash, "not yet deleted")):
+        for name in sorted(os.listdir(directory)):
+            path = f"{directory}/{name}"
+            if name.endswith(".part") or (directory == layout.tmp and locks.is_held(path)):
+                continue
+            yield Problem("leftover", path, problem, partial(_clear, store, path, delete_tree))
+
+
+def _clear(store: Store, path: str, delete_tree: DeleteTree | None) -> None:
+    gc.sweep(store, delete_tree)
+    if os.path.lexists(path) and not trees.empty(path, delete_tree):
+        raise StorageError("a part of it cannot be deleted")

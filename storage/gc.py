@@ -1,0 +1,227 @@
+"""Removing what nothing needs any longer: content without an image, half-done work, the trash.
+
+Nothing is counted. What is in use is found anew each time from the index and the records, so what a killed process
+left behind is found too. Who adds content (a pull, a load, a build) holds ``adding(layout)`` until the image is in
+the index; collecting waits for nobody and then leaves everything for the next time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from storage import atomic, locks, reserve, trees
+from storage.errors import NotFoundError, StorageError
+from storage.locks import Lock
+from storage.oci import is_digest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+    from typing import TypedDict
+
+    from storage.images import Image
+    from storage.layout import Layout
+    from storage.store import Store
+    from storage.trees import DeleteTree
+
+    class Collected(TypedDict):
+        """What was removed: numbers of blobs and layers, and the bytes of the blobs."""
+
+        blobs: int
+        layers: int
+        bytes: int
+
+
+PART_LIFETIME = 24 * 3600
+"""Seconds for which a part of a blob is kept for the next pull."""
+
+WRITE_LIFETIME = 3600
+"""Seconds after which a half-written document has no writer any more."""
+
+
+def adding(layout: Layout) -> Lock:
+    """Return the lock, held, of one who adds content: until it is released nothing is collected."""
+    return locks.shared(layout.content_lock)
+
+
+def collect(store: Store, delete_tree: DeleteTree | None = None) -> Collected:
+    """Delete blobs and layers that belong to no image and no container.
+
+    Deletes nothing while content is being added, nor while an image is damaged (what it needs is not known then).
+    """
+    result: Collected = {"blobs": 0, "layers": 0, "bytes": 0}
+    lock = Lock(store.layout.content_lock)
+    with Lock(f"{store.layout.run_locks}/collect"):  # collectors wait for one another, not for those who add
+        if not lock.acquire(wait=False):
+            return result
+    with lock:
+        try:
+            digests, diff_ids = _in_use(store)
+        except StorageError:
+            return result
+        for digest in store.blobs.list():
+            if digest not in digests:
+                result["bytes"] += store.blobs.remove(digest)
+                result["blobs"] += 1
+        trash = _discard_layers(store, diff_ids)
+    for path in trash:
+        trees.empty(path, delete_tree)
+    result["layers"] = len(trash)
+    return result
+
+
+def _in_use(store: Store) -> tuple[set[str], set[str]]:
+    """Digests of the blobs that images need, DiffIDs of their layers. Raises ``StorageError`` for a damaged image."""
+    digests: set[str] = set()
+    diff_ids: set[str] = set()
+    for image in store.images.list():
+        digests.add(image.digest)
+        digests.add(image.manifest["config"]["digest"])
+        digests.update(layer["digest"] for layer in image.layers)
+        diff_ids.update(image.diff_ids)
+    if store.images.damaged:
+        raise StorageError("the image index is damaged")
+    return digests, diff_ids
+
+
+def _of_containers(store: Store) -> set[str]:
+    """DiffIDs that the records of containers name under ``layers``. Raises ``StorageError`` if one cannot be read."""
+    found: set[str] = set()
+    for _, record in store.containers.list():
+        layers = record.get("layers")
+        if isinstance(layers, list):
+            found.update(layer for layer in layers if is_digest(layer))
+    if store.containers.damaged:
+        raise StorageError("the record of a container is damaged")
+    return found
+
+
+def _discard_layers(store: Store, diff_ids: set[str]) -> list[str]:
+    """Move the layers that are not among ``diff_ids`` to the trash; return where they are there.
+
+    A container may be created meanwhile, without any lock. It writes its record before it mounts its layers, and here
+    they are moved away before the records are read: so either its mount finds no layer, or it is seen here and its
+    layers are put back.
+    """
+    layout = store.layout
+    moved: dict[str, str] = {}
+    for key in os.listdir(layout.layers):
+        if f"sha256:{key.partition('.')[0]}" not in diff_ids and f"sha512:{key.partition('.')[0]}" not in diff_ids:
+            moved[key] = trees.to_trash(layout, layout.layer(key))
+    if not moved:
+        return []
+    try:
+        wanted = _of_containers(store)
+    except StorageError:
+        wanted = {f"sha256:{key.partition('.')[0]}" for key in moved}
+    for key in list(moved):
+        if wanted & {f"sha256:{key.partition('.')[0]}", f"sha512:{key.partition('.')[0]}"}:
+            os.rename(moved.pop(key), layout.layer(key))
+    for link in os.listdir(layout.links):
+        path = layout.link(link)
+        if not os.path.exists(path):
+            _unlink(path)
+    return list(moved.values())
+
+
+def remove_image(store: Store, image: Image, delete_tree: DeleteTree | None = None) -> list[str]:
+    """Remove an image with its names and all content that was only its own; return the names."""
+    names = store.images.remove(image)
+    collect(store, delete_tree)
+    return names
+
+
+def prune_images(
+    store: Store, in_use: Container[str], *, named: bool = False, delete_tree: DeleteTree | None = None
+) -> list[tuple[str, list[str]]]:
+    """Remove the images without a name (``named``: all) whose id is not ``in_use``; return their ids and names."""
+    removed = []
+    for image in store.images.list():
+        try:
+            if image.id in in_use or (image.names and not named):
+                continue
+            identifier = image.id
+        except StorageError:
+            continue  # damaged: for `system check`
+        removed.append((identifier, store.images.remove(image)))
+    collect(store, delete_tree)
+    return removed
+
+
+def prune_volumes(
+    store: Store, in_use: Container[str], *, named: bool = False, delete_tree: DeleteTree | None = None
+) -> list[str]:
+    """Remove the anonymous volumes (``named``: all) that are not ``in_use``; return their names."""
+    removed = []
+    for record in store.volumes.list():
+        if record["name"] in in_use or not (named or record["anonymous"]):
+            continue
+        try:
+            store.volumes.remove(record["name"], delete_tree)
+        except NotFoundError:
+            continue  # another prune was faster
+        removed.append(record["name"])
+    return removed
+
+
+def sweep(store: Store, delete_tree: DeleteTree | None = None, *, parts: bool = False) -> int:
+    """Remove what killed processes left: unlocked work in tmp/, the trash, names and states without a container.
+
+    Parts of blobs are kept for a day so that a pull can continue; ``parts`` removes them as well. Returns how many
+    things were removed. Safe beside every other command.
+    """
+    layout = store.layout
+    removed = _sweep_work(layout, PART_LIFETIME if not parts else 0)
+    for name in os.listdir(layout.trash):
+        removed += trees.empty(f"{layout.trash}/{name}", delete_tree)
+    removed += sum(store.containers.free_if_stale(name) for name in os.listdir(layout.names))
+    for container_id in os.listdir(layout.engine_run):
+        if not os.path.lexists(layout.container(container_id)):
+            removed += trees.delete(layout.container_run(container_id))
+    removed += _sweep_temporary(layout.images) + _sweep_temporary(f"{layout.blobs}/sha256")
+    reserve.fill(layout)
+    return removed
+
+
+def _sweep_work(layout: Layout, part_lifetime: int) -> int:
+    """Move every unlocked directory of tmp/ to the trash, and unlink parts older than ``part_lifetime`` seconds."""
+    removed = 0
+    for name in os.listdir(layout.tmp):
+        path = f"{layout.tmp}/{name}"
+        lock = Lock(path, create=False)
+        try:
+            if not lock.acquire(wait=False):
+                continue
+            with lock:
+                if not name.endswith(".part"):
+                    trees.to_trash(layout, path)
+                elif time.time() - os.lstat(path).st_mtime < part_lifetime:
+                    continue
+                else:
+                    os.unlink(path)
+                removed += 1
+        except (StorageError, OSError):
+            continue  # gone, or not ours to open: `system check` names it
+    return removed
+
+
+def _sweep_temporary(directory: str) -> int:
+    """Remove half-written files that are so old that nobody can still be writing them."""
+    removed = 0
+    for name in os.listdir(directory):
+        path = f"{directory}/{name}"
+        try:
+            if name.startswith(atomic.TEMP_PREFIX) and time.time() - os.lstat(path).st_mtime > WRITE_LIFETIME:
+                os.unlink(path)
+                removed += 1
+        except FileNotFoundError:
+            continue
+    return removed
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
