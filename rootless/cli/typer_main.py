@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -26,15 +27,21 @@ def parse(words: list[str]) -> Understood | int:
     """
     name = program_name()
     command = typer.main.get_command(build_app())
-    if not words:
+    if not words and COMPLETION_VARIABLE not in os.environ:
         command.main(["--help"], prog_name=name, standalone_mode=False)
         sys.stdout.flush()
         print_error("missing command", f"see '{name} --help'")
         return ENGINE_ERROR
     try:
         result = command.main(words, prog_name=name, complete_var=COMPLETION_VARIABLE, standalone_mode=False)
+    except UsageError:
+        if COMPLETION_VARIABLE in os.environ:
+            return ENGINE_ERROR  # half a line is being completed: nobody wants its error yet
+        raise
     except TyperException as error:
         raise _usage_error(error, words, name) from None
+    except SystemExit as end:  # a shell was told what could follow
+        return int(end.code or 0)
     except typer.Abort:
         raise KeyboardInterrupt from None
     if isinstance(result, Invocation):

@@ -37,7 +37,6 @@ def build_app() -> typer.Typer:
     app = typer.Typer(
         name="rootless",
         cls=Group,
-        add_completion=False,
         pretty_exceptions_enable=False,
         # Boxes and colours are for people; a pipe gets plain text.
         rich_markup_mode="rich" if sys.stdout.isatty() else None,

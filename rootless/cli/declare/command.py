@@ -75,7 +75,7 @@ class Command:
                 if value is None:
                     continue
                 if key not in options:
-                    global_values[key.removeprefix(_GLOBAL)] = value
+                    _add(global_values, key.removeprefix(_GLOBAL), value)
                 elif options[key].kind == "csv":
                     values[key] = [part for item in value for part in _split(item)]
                 else:
@@ -101,6 +101,11 @@ class Command:
         # Typer hands a function's attributes on: the grammar generator finds the declaration by them.
         understood.declaration = self  # type: ignore[attr-defined]
         return understood
+
+
+def _add(values: dict[str, Any], key: str, value: Any) -> None:
+    """Collect the values of an option that was given both before and after the command's name."""
+    values[key] = [*values.get(key, []), *value] if isinstance(value, list) else value
 
 
 # Options that the program itself takes are understood after the command's name too, as in podman; there they have a

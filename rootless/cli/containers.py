@@ -1,0 +1,203 @@
+"""Commands on containers that exist: what `ps` shows, and handlers that hand the rest to the engine."""
+
+from __future__ import annotations
+
+import time
+
+from rootless.cli import render
+from rootless.engine import containers
+from rootless.engine.context import open_engine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from rootless.engine.context import Engine
+
+    Values = dict[str, Any]
+
+COLUMNS = {
+    "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "Status": "STATUS",
+    "Ports": "PORTS", "Names": "NAMES",
+}  # fmt: skip
+
+NAMESPACE_COLUMNS = {
+    "ID": "CONTAINER ID", "Names": "NAMES", "Pid": "PID", "Cgroup": "CGROUPNS", "IPC": "IPC", "MNT": "MNT",
+    "NET": "NET", "PIDNS": "PIDNS", "User": "USERNS", "UTS": "UTS",
+}  # fmt: skip
+
+# What a heading of `ps --format "table …"` is called where it is not the field's name in capitals.
+HEADINGS = {
+    **COLUMNS, **NAMESPACE_COLUMNS, "CreatedAt": "CREATED AT", "CreatedHuman": "CREATED", "ImageID": "IMAGE ID",
+    "StartedAt": "STARTED", "ExitedAt": "EXITED", "PodName": "POD NAME", "Size": "SIZE",
+}  # fmt: skip
+
+
+def ps(values: Values, args: list[str], global_values: Values) -> int:
+    """``ps``: a table, the IDs, JSON, or a line for each container by a template."""
+    found = containers.list_containers(open_engine(global_values), values)
+    full = bool(values.get("no_trunc"))
+    template = values.get("format")
+    heading = not values.get("noheading")
+    if template:
+        now = time.time()
+        rows = [fields(container, full, now) for container in found]
+        render.print_format(rows, template, HEADINGS, heading, whole=lambda: found)
+    elif values.get("quiet"):
+        render.write("".join(_id(container, full) + "\n" for container in found))
+    else:
+        columns = dict(NAMESPACE_COLUMNS if values.get("ns") else COLUMNS)
+        if values.get("size"):
+            columns["Size"] = "SIZE"
+        now = time.time()
+        rows = [fields(container, full, now) for container in found]
+        cells = [[str(row[field]) for field in columns] for row in rows]
+        render.write(render.table(list(columns.values()), cells, heading))
+    return 0
+
+
+def fields(container: Mapping[str, Any], full: bool, now: float) -> Values:
+    """What a template may ask of a container: its JSON keys, and the texts of the table's columns."""
+    created = float(container.get("Created") or 0)
+    namespaces = container.get("Namespaces") or {}
+    row = dict(container)
+    row.update(
+        ID=_id(container, full),
+        Image=container.get("Image") or "",
+        Command=_command(container.get("Command") or [], full),
+        Created=render.ago(created, now),
+        CreatedAt=_moment(created),
+        CreatedHuman=render.ago(created, now),
+        RunningFor=render.ago(created, now),
+        Names=",".join(container.get("Names") or []),
+        Networks=",".join(container.get("Networks") or []),
+        Ports=ports_text(container.get("Ports") or []),
+        Labels=container.get("Labels") or {},
+        Label=lambda key: (container.get("Labels") or {}).get(key, ""),
+        Size=_size(container.get("Size")),
+        Cgroup=namespaces.get("CGROUPNS", ""),
+        User=namespaces.get("USERNS", ""),
+        **{key: namespaces.get(key, "") for key in ("IPC", "MNT", "NET", "PIDNS", "UTS")},
+    )
+    return row
+
+
+def ports_text(mappings: list[dict[str, Any]]) -> str:
+    """``0.0.0.0:8080->80/tcp, 0.0.0.0:9000-9002->9000-9002/udp``."""
+    texts = []
+    for mapping in mappings:
+        count = int(mapping.get("range") or 1)
+        host, inside = int(mapping.get("host_port") or 0), int(mapping["container_port"])
+        protocol = mapping.get("protocol") or "tcp"
+        if not host:
+            texts.append(f"{_span(inside, count)}/{protocol}")
+            continue
+        address = mapping.get("host_ip") or "0.0.0.0"
+        if ":" in address:
+            address = f"[{address}]"
+        texts.append(f"{address}:{_span(host, count)}->{_span(inside, count)}/{protocol}")
+    return ", ".join(texts)
+
+
+def rm(values: Values, args: list[str], global_values: Values) -> int:
+    """``rm``: prints each container as it was named."""
+    from rootless.cli.many import choose, show_removed
+
+    engine = open_engine(global_values)
+    names = list(args)
+    if values.get("cidfile"):
+        with open(values["cidfile"], encoding="utf-8", errors="replace") as file:
+            names.append(file.readline(100).strip())
+    selected = any(values.get(key) for key in ("filter", "latest", "cidfile"))
+    choose(args, bool(values.get("all")), "container", selected)
+    if values.get("filter") or values.get("latest"):
+        selection = {"all": True, "filter": values.get("filter", []), "latest": values.get("latest", False)}
+        names += [str(found["Id"]) for found in containers.list_containers(engine, selection)]
+    return show_removed(*containers.remove(engine, names, values))
+
+
+def exists(values: Values, args: list[str], global_values: Values) -> int:
+    """``container exists``."""
+    from rootless.cli.many import exists
+
+    engine = open_engine(global_values)
+    return exists(args[0], lambda name: containers.inspect(engine, name))
+
+
+def prune(values: Values, args: list[str], global_values: Values) -> int:
+    """``container prune``: prints the IDs."""
+    from rootless.cli.many import confirmed
+
+    if not confirmed("WARNING! This will remove all non running containers.", values.get("force")):
+        return 0
+    for name in containers.prune(open_engine(global_values), values):
+        render.line(name)
+    return 0
+
+
+def inspect(values: Values, args: list[str], global_values: Values) -> int:
+    """``container inspect``."""
+    from rootless.cli.many import inspect_each
+
+    engine = open_engine(global_values)
+    names = _named(engine, values, args)
+    return inspect_each(names, lambda name: containers.inspect(engine, name), values.get("format"))
+
+
+def inspect_any(values: Values, args: list[str], global_values: Values) -> int:
+    """``inspect``: a container, else an image, else a volume of the name."""
+    from rootless.cli.many import MISSING, inspect_each
+    from rootless.engine import images, volumes
+    from rootless.errors import NotFoundError, UsageError
+
+    engine = open_engine(global_values)
+    kinds = {"container": containers.inspect, "image": images.inspect, "volume": volumes.inspect}
+    kind = values.get("type") or "all"
+    if kind != "all" and kind not in kinds:
+        raise UsageError(f"cannot inspect the type {kind!r}", f"choose from: all, {', '.join(kinds)}")
+
+    def look(name: str) -> object:
+        for candidate, function in kinds.items():
+            if kind in ("all", candidate):
+                try:
+                    return function(engine, name)
+                except MISSING:
+                    if kind != "all":
+                        raise
+        raise NotFoundError(f"no such object: {name!r}", "rootless ps -a and rootless images list what there is")
+
+    return inspect_each(_named(engine, values, args), look, values.get("format"))
+
+
+def _named(engine: Engine, values: Values, args: list[str]) -> list[str]:
+    from rootless.cli.many import choose
+
+    if values.get("latest"):
+        return [str(found["Id"]) for found in containers.list_containers(engine, {"latest": True})]
+    choose(args, False, "container")
+    return args
+
+
+def _id(container: Mapping[str, Any], full: bool) -> str:
+    return str(container["Id"]) if full else str(container["Id"])[:12]
+
+
+def _command(words: list[str], full: bool) -> str:
+    text = " ".join(words)
+    return text if full or len(text) <= 20 else text[:17] + "..."
+
+
+def _moment(seconds: float) -> str:
+    """``2026-11-23 14:54:48 +0000 UTC``, in the local zone, as Go prints a time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(seconds))
+
+
+def _size(size: Mapping[str, Any] | None) -> str:
+    if not size:
+        return ""
+    return f"{render.size(size['rwSize'])} (virtual {render.size(size['rootFsSize'])})"
+
+
+def _span(first: int, count: int) -> str:
+    return str(first) if count == 1 else f"{first}-{first + count - 1}"

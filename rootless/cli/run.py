@@ -1,0 +1,37 @@
+"""`run`, `create` and `start`. Nothing may be imported here that a start does not need."""
+
+from __future__ import annotations
+
+from rootless.engine import containers
+from rootless.engine.context import open_engine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Values = dict[str, Any]
+
+
+def run(values: Values, args: list[str], global_values: Values) -> int:
+    """``run``: the exit code is that of the container's command."""
+    return containers.run(open_engine(global_values), values, args[0], args[1:])
+
+
+def create(values: Values, args: list[str], global_values: Values) -> int:
+    """``create``: prints the ID."""
+    from rootless.cli import render
+
+    render.line(containers.create(open_engine(global_values), values, args[0], args[1:]))
+    return 0
+
+
+def start(values: Values, args: list[str], global_values: Values) -> int:
+    """``start``: the exit code of the command with ``--attach``."""
+    from rootless.cli.many import choose
+
+    engine = open_engine(global_values)
+    names = args
+    if values.get("latest"):
+        names = [str(found["Id"]) for found in containers.list_containers(engine, {"latest": True})]
+    choose(names, False, "container")
+    return containers.start(engine, names, values)
