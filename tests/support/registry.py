@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import time
@@ -80,7 +81,9 @@ class Registry:
         if self.authenticated:
             command += ["--dest-creds", f"{USER}:{PASSWORD}"]
         command += [f"oci:{layout}:{tag}", f"docker://{reference}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        # Without a runtime directory skopeo looks for credentials in one that may be closed to this user.
+        environment = {**os.environ, "XDG_RUNTIME_DIR": str(self.directory)}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"skopeo cannot push {reference}: {done.stderr}")
         return reference

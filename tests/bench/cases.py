@@ -1,0 +1,152 @@
+"""What is measured, and the goal of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.bench import measure
+from tests.bench.measure import Times
+from tests.bench.programs import IMAGE, Program
+from tests.support import images
+from tests.support.cli import new_cli
+from tests.support.registry import Registry
+
+LISTED = 20  # containers and images in the store that `ps` and `images` list
+BATCH = 32  # parallel runs
+CROWD = 500  # images and containers of the full store
+# Packages that make the pulled image one of more than 10,000 files and 400 MB.
+PACKAGES = ("gcc", "git", "libc6-dev", "perl", "python3", "vim-runtime")
+SPLITS = (("usr/share",), ("usr/lib",), ("usr/bin", "usr/sbin"), ("var",), (".",))
+
+
+class Goal(NamedTuple):
+    """The most that a figure may be, and what is aimed at."""
+
+    most: float
+    aim: float
+
+
+class Bench(NamedTuple):
+    """What the cases work with: the two programs, a scratch directory, how often each is timed."""
+
+    peer: Program
+    own: Program
+    work: Path
+    rounds: int
+
+
+def commands_in_turn(bench: Bench, *arguments: str, rounds: int = 0) -> Times:
+    """Time the same command of both programs."""
+    return measure.in_turn(
+        lambda: bench.peer.run(*arguments), lambda: bench.own.run(*arguments), rounds or bench.rounds
+    )
+
+
+def run_without_network(bench: Bench) -> Times:
+    """A start with nothing but the start."""
+    return commands_in_turn(bench, "run", "--rm", "--network", "none", IMAGE, "/bin/true")
+
+
+def run_with_network(bench: Bench) -> Times:
+    """A start as it is typed."""
+    return commands_in_turn(bench, "run", "--rm", IMAGE, "/bin/true")
+
+
+def fill(program: Program, layout: Path, count: int) -> None:
+    """Take ``count`` images into the store and make as many containers."""
+    for number in range(count):
+        program.add_image(layout, f"{number}")
+    for number in range(count):
+        program.run("create", "--name", f"c{number}", "--network", "none", IMAGE, "/bin/true")
+
+
+def many_images(target: Path, count: int) -> Path:
+    """An OCI image layout of ``count`` images of one layer, tags 0, 1, 2, …"""
+    layout = images.Layout(target)
+    layer = layout.add_layer(images.busybox_tar())
+    for number in range(count):
+        layout.add_image(f"{number}", [layer], {"Cmd": ["sh"], "Labels": {"number": str(number)}})
+    return target
+
+
+def list_containers(bench: Bench) -> Times:
+    """``ps`` of the store that :func:`fill_both` made."""
+    return commands_in_turn(bench, "ps", "--all")
+
+
+def list_images(bench: Bench) -> Times:
+    """``images`` of the store that :func:`fill_both` made."""
+    return commands_in_turn(bench, "images")
+
+
+def fill_both(bench: Bench) -> None:
+    """20 containers and 20 images for each program."""
+    layout = many_images(bench.work / "listed", LISTED)
+    for program in (bench.peer, bench.own):
+        fill(program, layout, LISTED)
+
+
+def run_batch(bench: Bench) -> Times:
+    """Many starts at once, until the last has ended."""
+    arguments = ("run", "--rm", "--network", "none", IMAGE, "/bin/true")
+
+    def batch(program: Program) -> Callable[[], None]:
+        return lambda: measure.parallel(program.command(*arguments), program.environment, BATCH)
+
+    return measure.in_turn(batch(bench.peer), batch(bench.own), max(3, bench.rounds // 4))
+
+
+def pull(bench: Bench, registry: Registry) -> Times:
+    """A whole pull, download and unpacking, of an image that is not in the store."""
+    reference = push_debian(registry)
+
+    def forget() -> None:
+        for program in (bench.peer, bench.own):
+            if reference.rpartition(":")[0] in program.output("images", "--format", "{{.Repository}}"):
+                program.run("rmi", "--force", reference)
+
+    arguments = ("pull", "--quiet", "--tls-verify=false", reference)
+    return measure.in_turn(
+        lambda: bench.peer.run(*arguments),
+        lambda: bench.own.run(*arguments),
+        max(3, bench.rounds // 5),
+        before_each=forget,
+    )
+
+
+def push_debian(registry: Registry) -> str:
+    """Push the Debian of five layers (made once, then cached); its reference."""
+    layout = images.debian_layout("debian-bench", include=PACKAGES, splits=SPLITS)
+    return registry.push(layout, "bench/debian")
+
+
+def crowded_run(bench: Bench) -> Times:
+    """This program alone: a start in a store of 500 images and 500 containers (own) and in an empty one (peer)."""
+    layout = many_images(bench.work / "crowd", CROWD)
+    busybox = images.busybox_layout(bench.work / "one")
+    arguments = ("run", "--rm", "--network", "none", IMAGE, "/bin/true")
+    with new_cli() as empty, new_cli() as full:
+        programs = [Program("rootless", bench.own.prefix, cli.home) for cli in (empty, full)]
+        for program in programs:
+            program.add_image(busybox, "latest", IMAGE)
+        fill(programs[1], layout, CROWD)
+        return measure.in_turn(
+            lambda: programs[0].run(*arguments), lambda: programs[1].run(*arguments), bench.rounds, warm_up=2
+        )
+
+
+def memory_of_run(bench: Bench) -> float:
+    """MiB of the largest process of a ``run``."""
+    command = bench.own.command("run", "--rm", IMAGE, "/bin/true")
+    return measure.peak_memory(command, bench.own.environment)
+
+
+def memory_of_pull(bench: Bench, registry: Registry) -> float:
+    """MiB of the largest process of a ``pull``."""
+    reference = push_debian(registry)
+    if reference.rpartition(":")[0] in bench.own.output("images", "--format", "{{.Repository}}"):
+        bench.own.run("rmi", "--force", reference)
+    command = bench.own.command("pull", "--quiet", "--tls-verify=false", reference)
+    return measure.peak_memory(command, bench.own.environment)
