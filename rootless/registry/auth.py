@@ -29,17 +29,17 @@ def registry_key(text: str) -> str:
     return key
 
 
-def login(registry: str, username: str, password: str, values: Mapping[str, Any], **settings: Any) -> str:
+def login(registry: str, username: str, password: str, values: Mapping[str, Any]) -> str:
     """Try the credentials on ``registry`` and keep them. Returns the line to print.
 
-    ``values``: the command line's (``authfile``, ``cert_dir``, ``tls_verify``). ``settings`` go to
-    ``ConnectionOptions.from_values`` (``trusted_realms``, ``say``). Raises RegistryError; nothing is kept then.
+    ``values``: the command line's (``authfile``, ``cert_dir``, ``tls_verify``). Raises RegistryError; nothing is kept
+    then.
     """
     key = registry_key(registry)
     if not username or "\n" in username or ":" in username:
         raise RegistryError("cannot log in: the user name is empty or holds a colon", "give it with --username")
     options = replace(
-        ConnectionOptions.from_values({**values, "creds": None}, **settings),
+        ConnectionOptions.from_values({**values, "creds": None}),
         credentials=Credentials(username, password),
     )
     try:
@@ -52,10 +52,10 @@ def login(registry: str, username: str, password: str, values: Mapping[str, Any]
     return "Login Succeeded!"
 
 
-def login_with_existing(registry: str, values: Mapping[str, Any], **settings: Any) -> str:
+def login_with_existing(registry: str, values: Mapping[str, Any]) -> str:
     """Try the credentials that are kept for ``registry``. Returns the user name if they work, else ''."""
     key = registry_key(registry)
-    options = ConnectionOptions.from_values({**values, "creds": None}, **settings)
+    options = ConnectionOptions.from_values({**values, "creds": None})
     found = _lookup(key, options)
     if found is None:
         return ""

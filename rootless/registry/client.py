@@ -18,6 +18,7 @@ from rootless.registry.realm import Origin, origin
 from rootless.registry.registries_conf import Endpoint
 from rootless.registry.retry import retrying
 from rootless.registry.token import Authenticator
+from rootless.registry.trust import trusted_realms
 from storage import jsonfast, oci
 from storage.errors import StorageError
 
@@ -115,8 +116,10 @@ class Registry:
                 self._retrying(lambda: self._http.exchange("GET", f"{plain}/v2/")).close()
                 base = plain
         registry = origin(base)
-        trusted = self.options.trusted_realms.get(self.endpoint.host, [])
-        self._auth = Authenticator(registry, self._http, self._verified_http, self._credentials, trusted)
+        host = self.endpoint.host
+        self._auth = Authenticator(
+            registry, self._http, self._verified_http, self._credentials, lambda: trusted_realms(host)
+        )
         self._base = base
 
     @property

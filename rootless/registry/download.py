@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import Protocol
 
 from rootless.registry.client import Registry, WrongRangeError
 from rootless.registry.errors import RegistryError, TransientError
 from rootless.registry.retry import Backoff
-from storage.errors import StorageError
+from storage.blobs import Blobs, BlobWriter, DigestMismatchError
 
 PARALLEL = 6
 MAX_ATTEMPTS = 64
@@ -19,23 +18,6 @@ PROGRESS_STEP = 2 * 1024 * 1024
 
 # Only a try that brought this much counts as progress and forgives the failures before it.
 ENOUGH_PROGRESS = 64 * 1024
-
-
-class Sink(Protocol):
-    """A blob being written (``storage.blobs``): keeps what it has if closed before ``commit``."""
-
-    @property
-    def offset(self) -> int:
-        """How many bytes it has."""
-
-    def write(self, data: bytes, /) -> object:
-        """Append."""
-
-    def commit(self) -> object:
-        """Verify digest and size, then give the blob its name. Raises StorageError."""
-
-    def restart(self) -> None:
-        """Throw away what it has and begin again at 0."""
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error: another blob failed
@@ -51,47 +33,51 @@ class Downloader:
         self._progress = progress
         self._stop = threading.Event()
 
-    def fetch(self, digest: str, size: int, sink: Sink) -> None:
-        """Fetch one blob into ``sink`` and commit it. Raises RegistryError or StorageError."""
+    def fetch(self, blobs: Blobs, digest: str, size: int) -> None:
+        """Fetch one blob and store it; what another process fetches is waited for. Raises RegistryError, StorageError.
+
+        What was received before a failure is kept, and the next fetch, in whatever process, goes on from there.
+        """
         for number, source in enumerate(self._sources, 1):
             try:
-                return self._fetch_from(source, digest, size, sink)
-            except RegistryError:
+                try:
+                    return self._fetch_from(source, blobs, digest, size)
+                except DigestMismatchError as error:
+                    source.options.say(f"{error.message}; fetching it again")
+                    return self._fetch_from(source, blobs, digest, size)
+            except (RegistryError, DigestMismatchError):
                 if number == len(self._sources):
                     raise
 
-    def _fetch_from(self, source: Registry, digest: str, size: int, sink: Sink) -> None:
-        """One blob, until it is whole: cuts are resumed, a wrong digest gets one fresh try."""
+    def _fetch_from(self, source: Registry, blobs: Blobs, digest: str, size: int) -> None:
+        """One blob from one source, until it is whole: cuts are resumed."""
         backoff = Backoff(source.options.limits, source.options.say, self._sleep)
-        stalls, mismatches, resume = 0, 0, True
-        for attempt in range(1, MAX_ATTEMPTS + 1):
-            before = sink.offset
-            try:
-                if sink.offset < size or size == 0:
-                    self._transfer(source, digest, size, sink, resume)
-                sink.commit()
-                return
-            except WrongRangeError:
-                # This server's ranges cannot be trusted: read past what we have from the start instead.
-                resume = False
-                if attempt == MAX_ATTEMPTS:
-                    raise
-            except TransientError as error:
-                stalls += error.stalled
-                if sink.offset - before >= ENOUGH_PROGRESS and not error.stalled:
-                    backoff.fresh_start()
-                if stalls >= MAX_STALLS or attempt == MAX_ATTEMPTS:
-                    raise
-                backoff.failed(error)
-            except StorageError as error:
-                if sink.offset < size or mismatches:
-                    raise  # the disk's fault, or the registry serves other bytes than it promised
-                mismatches += 1
-                source.options.say(f"{error.message}; fetching it again")
-                sink.restart()
+        stalls, resume = 0, True
+        with blobs.writer(digest, size) as sink:
+            for attempt in range(1, MAX_ATTEMPTS + 1):
+                before = sink.offset
+                try:
+                    if not sink.done and (sink.offset < size or size == 0):
+                        self._transfer(source, sink, resume)
+                    break
+                except WrongRangeError:
+                    # This server's ranges cannot be trusted: read from the start and pass over what we have.
+                    if not resume or attempt == MAX_ATTEMPTS:
+                        raise
+                    resume = False
+                except TransientError as error:
+                    stalls += error.stalled
+                    if sink.offset - before >= ENOUGH_PROGRESS and not error.stalled:
+                        backoff.fresh_start()
+                    if stalls >= MAX_STALLS or attempt == MAX_ATTEMPTS:
+                        raise
+                    backoff.failed(error)
+            sink.commit()
+        self._progress(digest, size, size)
 
-    def _transfer(self, source: Registry, digest: str, size: int, sink: Sink, resume: bool) -> None:
-        """One request's worth of ``digest``."""
+    def _transfer(self, source: Registry, sink: BlobWriter, resume: bool) -> None:
+        """One request's worth of a blob."""
+        digest, size = sink.digest, sink.size
         stream = source.blob(digest, size, sink.offset if resume else 0)
         skip = sink.offset - stream.offset
         reported = sink.offset
@@ -103,8 +89,6 @@ class Downloader:
                     passed = min(skip, len(chunk))
                     skip -= passed
                     chunk = chunk[passed:]
-                if sink.offset + len(chunk) > size:
-                    raise RegistryError(f"cannot use blob {digest}: it is longer than the {size} bytes it should have")
                 sink.write(chunk)
                 if sink.offset - reported >= PROGRESS_STEP:
                     reported = sink.offset
@@ -113,7 +97,6 @@ class Downloader:
             stream.close()
         if sink.offset < size:
             raise TransientError(f"connection to {source.endpoint.host} was cut at {sink.offset} of {size} bytes")
-        self._progress(digest, size, size)
 
     def _sleep(self, seconds: float) -> None:
         if self._stop.wait(seconds):

@@ -249,11 +249,11 @@ def explain(error: BaseException, target: Origin, url: str) -> RegistryError:
             isinstance(cause, http.client.HTTPException) and "headers" in str(cause)
         ):
             return RegistryError(f"cannot use the answer of {place}: its headers are too large")
-    if any(isinstance(cause, (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)) for cause in causes):
-        return TransientError(f"cannot reach registry {place}: no answer in time", "check your network", stalled=True)
     for cause in causes:
         if isinstance(cause, OSError) and cause.errno in _GONE:
             return TransientError(f"cannot reach registry {place}: {_GONE[cause.errno]}", "is the registry running?")
+    if any(isinstance(cause, (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)) for cause in causes):
+        return TransientError(f"cannot reach registry {place}: no answer in time", "check your network", stalled=True)
     if isinstance(error, (requests.ConnectionError, OSError)):
         return TransientError(f"cannot reach registry {place}: the connection was cut", "check your network")
     return RegistryError(f"cannot use the answer of {place}: not HTTP as expected")

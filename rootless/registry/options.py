@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rootless.errors import UsageError
@@ -18,37 +18,55 @@ def _say_nothing(text: str) -> None:
 
 @dataclass(frozen=True)
 class ConnectionOptions:
-    """``tls_verify`` None: as registries.conf says. ``say`` is given one line for each wait or retry.
-
-    ``trusted_realms`` maps a registry's host to the token servers that the user trusts with its password.
-    """
+    """``tls_verify`` None: as registries.conf says. ``say`` is given one line for each wait or retry."""
 
     credentials: Credentials | None = None
     authfile: str = ""
     cert_dir: str = ""
     tls_verify: bool | None = None
-    trusted_realms: Mapping[str, list[str]] = field(default_factory=dict)
     say: Callable[[str], None] = _say_nothing
     limits: Limits = field(default_factory=Limits)
 
     @classmethod
-    def from_values(
-        cls,
-        values: Mapping[str, Any],
-        *,
-        trusted_realms: Mapping[str, list[str]] | None = None,
-        say: Callable[[str], None] = _say_nothing,
-    ) -> ConnectionOptions:
-        """Read ``--creds --authfile --cert-dir --tls-verify`` from the command line's values."""
+    def from_values(cls, values: Mapping[str, Any]) -> ConnectionOptions:
+        """Read ``--creds --authfile --cert-dir --tls-verify --retry --retry-delay`` from the command line's values.
+
+        Raises UsageError, RegistryError.
+        """
         creds = values.get("creds")
         return cls(
             credentials=authfile.parse_creds(creds) if creds else None,
             authfile=values.get("authfile") or "",
             cert_dir=values.get("cert_dir") or "",
             tls_verify=parse_switch(values.get("tls_verify"), "--tls-verify"),
-            trusted_realms=trusted_realms or {},
-            say=say,
+            limits=_limits(values),
         )
+
+
+def _limits(values: Mapping[str, Any]) -> Limits:
+    """``--retry`` counts the tries after the first, ``--retry-delay`` is the first wait."""
+    limits = Limits()
+    retry, delay = values.get("retry"), values.get("retry_delay")
+    if retry is not None:
+        text = str(retry)
+        if not text.isdigit() or len(text) > 3:
+            raise UsageError(f"cannot use --retry={text[:40]}: not a number from 0 to 999")
+        limits = replace(limits, tries=int(text) + 1)
+    if delay:
+        limits = replace(limits, first_wait=parse_seconds(str(delay), "--retry-delay"))
+    return limits
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_seconds(text: str, flag: str) -> float:
+    """Read ``1.5``, ``500ms``, ``5s``, ``2m`` or ``1h``. Raises UsageError."""
+    number = text.rstrip("smh")
+    unit = text[len(number) :] or "s"
+    if unit not in _UNITS or not number.replace(".", "", 1).isdigit() or not number.isascii() or len(number) > 9:
+        raise UsageError(f"cannot use {flag}={text[:40]}: not a duration", "write for example 500ms, 5s or 2m")
+    return float(number) * _UNITS[unit]
 
 
 def parse_switch(value: object, flag: str) -> bool | None:

@@ -11,11 +11,7 @@ the registry, chooses the host that is sent the user's password, so the choice i
    * the registry's own host (any port), or
    * a host of the same organisation, by https: one that shares the registered domain, as ``auth.docker.io`` does
      with ``registry-1.docker.io`` and ``gitlab.com`` with ``registry.gitlab.com``, or
-   * a host that the user listed for that registry::
-
-         # ~/.config/rootless/rootless.conf
-         [registry.realms]
-         "registry.example.com" = ["login.example.net"]
+   * a host that the user listed for that registry in ``~/.config/rootless/trusted-realms.toml`` (see ``trust``).
 
 4. Nothing secret crosses plain http, unless to this machine itself.
 
@@ -32,7 +28,7 @@ from urllib.parse import urlsplit
 
 from rootless.registry.errors import RegistryError
 
-CONFIG_HINT = "if you trust it, list it in rootless.conf under [registry.realms]"
+CONFIG_HINT = "if you trust it, list it for this registry in ~/.config/rootless/trusted-realms.toml"
 
 
 @dataclass(frozen=True)

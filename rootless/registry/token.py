@@ -33,7 +33,7 @@ class Authenticator:
         http: Http,
         verified: Callable[[], Http],
         credentials: Callable[[], Credentials | None],
-        trusted: Collection[str] = (),
+        trusted: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._registry = registry
         self._http = http
@@ -98,7 +98,7 @@ class Authenticator:
         """Ask the realm for a token. A redirect of the token server is refused: it could carry the password off."""
         realm = challenge.parameters["realm"]
         found = self._credentials
-        place = check_realm(self._registry, realm, secret=found is not None, trusted=self._trusted)
+        place = check_realm(self._registry, realm, secret=found is not None, trusted=self._trusted())
         if found is not None:
             check_secret_transport(self._registry)  # the token itself is a secret now
         http = self._http if place.host == self._registry.host else self._verified()
