@@ -1,0 +1,109 @@
+"""The network of a container: which helper connects it, and the start of that helper.
+
+::
+
+    choose(mode, ports) ──► Network ──► attach(network, pid) ──► NetworkHandle.wait_ready() … .close()
+
+``none`` and ``host`` need no helper. Otherwise the container has a network namespace of its own, connected by a helper
+that runs beside it as the same user: pasta, or slirp4netns where pasta is missing. Neither lets the container reach
+the loopback addresses of the host. A helper lives as long as the process that attached it, see `helper`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from rootless.errors import RootlessError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rootless.network.helper import NetworkHandle
+    from rootless.network.ports import PortMapping
+
+_TUN = "/dev/net/tun"
+_INSTALL = "install pasta (Debian's package passt) or slirp4netns, or use --network none or --network host"
+
+
+class Network:
+    """What was chosen.
+
+    ``kind`` is none, host, pasta or slirp4netns; ``helper`` its absolute path and ``options`` its further arguments.
+    The addresses are as the container sees them, '' where there is none: ``own_address``, ``host_address`` of the
+    host, and ``nameserver``, where the helper passes questions on to the host's own resolver.
+    """
+
+    __slots__ = ("helper", "host_address", "kind", "nameserver", "options", "own_address", "ports")
+
+    def __init__(self, kind: str, helper: str = "", options: Sequence[str] = ()) -> None:
+        self.kind = kind
+        self.helper = helper
+        self.options = list(options)
+        self.ports: list[PortMapping] = []
+        self.own_address = ""
+        self.host_address = ""
+        self.nameserver = ""
+
+
+def choose(mode: str = "", ports: Iterable[PortMapping] = ()) -> Network:
+    """Read ``--network`` ('' is the default) and find its helper.
+
+    ``ports`` are what `ports.parse` gave; with ``host`` they mean nothing, as podman has it, with ``none`` they cannot
+    be had. Raises ``RootlessError`` where a helper or its device is missing, or a port cannot be had.
+    """
+    kind, _, rest = mode.partition(":")
+    published = list(ports)
+    if kind in ("none", "host"):
+        if rest:
+            raise UsageError(f"cannot use options with --network {kind}")
+        if published and kind == "none":
+            raise UsageError("cannot publish ports without a network", "leave --network none or --publish out")
+        return Network(kind)
+    if published:
+        from rootless.network.ports import check
+
+        check(published)
+    network = _with_helper(kind, rest)
+    network.ports = published
+    return network
+
+
+def attach(network: Network, pid: int) -> NetworkHandle | None:
+    """Start the helper of ``network`` for the namespaces of process ``pid``; None where none is needed.
+
+    Returns at once, while the helper sets itself up. The process must exist and still be dumpable.
+    """
+    if not network.helper:
+        return None
+    if network.kind == "pasta":
+        from rootless.network.pasta import attach as start
+    else:
+        from rootless.network.slirp4netns import attach as start
+    return start(network, pid)
+
+
+def _with_helper(kind: str, rest: str) -> Network:
+    if kind not in ("", "pasta", "slirp4netns"):
+        hint = "use none, host, pasta or slirp4netns"
+        raise UsageError(f"cannot use the network {kind[:80]!r}: network not found", hint)
+    from rootless.network.helper import route_address
+    from rootless.userns import helper
+
+    address = route_address()
+    order = (kind,) if kind else ("pasta", "slirp4netns") if address else ("slirp4netns", "pasta")
+    for name in order:
+        path = helper(name)
+        if not path:
+            continue
+        if not os.access(_TUN, os.R_OK | os.W_OK):
+            message = f"cannot connect the container to the network: {_TUN} cannot be opened"
+            raise RootlessError(message, f"ask an administrator for access to {_TUN}, or use --network none or host")
+        if name == "pasta":
+            from rootless.network.pasta import describe
+        else:
+            from rootless.network.slirp4netns import describe
+        return describe(path, rest, address)
+    names = kind or "neither pasta nor slirp4netns"
+    found = "is not installed" if kind else "is installed"
+    raise RootlessError(f"cannot connect the container to the network: {names} {found}", _INSTALL)
