@@ -1,0 +1,20 @@
+"""No option is accepted and ignored: the engine or a handler reads each one by its key."""
+
+from __future__ import annotations
+
+import pytest
+
+from rootless.cli.declare import commands
+from tests.support.cli import CHECKOUT
+
+SOURCES = [path for top in ("engine", "cli", "registry") for path in (CHECKOUT / "rootless" / top).rglob("*.py")]
+
+# Declarations and the generated table name every option; that is no use of it.
+USES = "\n".join(path.read_text() for path in SOURCES if "declare" not in path.parts and path.name != "grammar.py")
+
+KEYS = sorted({(command.paths[0], option.key) for command in commands() for option in command.options})
+
+
+@pytest.mark.parametrize(("command", "key"), KEYS)
+def test_option_is_read(command: str, key: str) -> None:
+    assert f'"{key}"' in USES, f"nothing reads --{key.replace('_', '-')} of {command}"
