@@ -13,7 +13,7 @@ layer is on disk. Until then nothing refers to what was stored.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from rootless.engine.context import Engine
 from rootless.engine.image_unpack import Unpacker
@@ -26,7 +26,14 @@ from storage.errors import StorageError
 from storage.images import INDEX_DIGEST, Image
 
 
-def install(engine: Engine, source: Callable[[Send], None], progress: Progress) -> list[Image]:
+class Installed(NamedTuple):
+    """An image that is in the store now, and the names that this installation gave it."""
+
+    image: Image
+    names: list[str]
+
+
+def install(engine: Engine, source: Callable[[Send], None], progress: Progress) -> list[Installed]:
     """Run ``source`` (see ``image_source``), unpack its layers and record its images; return them in its order.
 
     Raises RootlessError or StorageError; the processes are ended then and nothing is recorded. What was stored is
@@ -115,14 +122,15 @@ class _Installer:
             if unpacker is not None:
                 unpacker.add(digest)
 
-    def record(self) -> list[Image]:
+    def record(self) -> list[Installed]:
         """Give the images their names: the last step."""
         images = self._engine.store.images
         recorded = []
         for image in self._images:
             entry: dict[str, Any] = image["manifest"]
             annotations = {INDEX_DIGEST: image["index"]} if image.get("index") else {}
-            recorded.append(images.add(entry["digest"], entry["size"], entry["mediaType"], image["names"], annotations))
+            added = images.add(entry["digest"], entry["size"], entry["mediaType"], image["names"], annotations)
+            recorded.append(Installed(added, image["names"]))
         return recorded
 
     def stop(self) -> None:

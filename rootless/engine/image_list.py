@@ -138,7 +138,9 @@ def _one(engine: Engine, key: str, value: str, users: Mapping[str, list[str]]) -
         if found is None:
             raise NotFoundError(f"{value}: image not known")
         limit = created_ns(found)
-        return (lambda image: created_ns(image) < limit) if key == "before" else (lambda image: created_ns(image) > limit)
+        if key == "before":
+            return lambda image: created_ns(image) < limit
+        return lambda image: created_ns(image) > limit
     if key == "until":
         moment = parse_moment(value, "--filter until")
         return lambda image: created_ns(image) < moment

@@ -93,7 +93,8 @@ def choose(index: Index, platform: Wanted, name: str) -> Descriptor:
     ]
     for variant in platform.variants():
         for entry in fitting:
-            if (entry.get("platform") or {}).get("variant", "") == variant:
+            has = entry.get("platform")
+            if has and has.get("variant", "") == variant:
                 return entry
     if fitting and not platform.variant:
         return fitting[0]

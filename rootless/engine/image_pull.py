@@ -8,7 +8,7 @@ from typing import Any
 
 from rootless.engine import image_platform
 from rootless.engine.context import Engine
-from rootless.engine.image_install import install
+from rootless.engine.image_install import Installed, install
 from rootless.engine.image_worker import Send, Worker
 from rootless.engine.images import PULL_POLICIES
 from rootless.engine.progress import PlainProgress, Progress
@@ -31,7 +31,7 @@ def pull(engine: Engine, name: str, values: Values, progress: Progress | None = 
     if policy == "never":
         raise RootlessError(f"{name}: image not known", "use another --policy to fetch it")
     try:
-        return _fetch(engine, name, values, progress or Progress())[0].id
+        return _fetch(engine, name, values, progress or Progress())[0].image.id
     except RootlessError:
         if policy == "newer" and kept is not None and not engine.layers.missing(kept.diff_ids):
             return kept.id  # as podman: no registry, no newer image
@@ -65,7 +65,7 @@ def _is_local(name: str) -> bool:
     return name.startswith(TRANSPORTS)
 
 
-def _fetch(engine: Engine, name: str, values: Values, progress: Progress) -> list[Image]:
+def _fetch(engine: Engine, name: str, values: Values, progress: Progress) -> list[Installed]:
     platform = image_platform.wanted(values)
     if _is_local(name):
         from rootless.engine.transports import local

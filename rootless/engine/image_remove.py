@@ -36,8 +36,9 @@ def remove(engine: Engine, names: list[str], values: Mapping[str, Any]) -> list[
 
 def _remove_one(engine: Engine, image: Image, name: str, force: bool) -> list[str]:
     if not _is_id(image, name) and len(image.names) > 1:
-        engine.store.images.untag(images.name_of(image, name))
-        return [f"Untagged: {name}"]
+        full = images.name_of(image, name)
+        engine.store.images.untag(full)
+        return [f"Untagged: {full}"]
     if len(image.names) > 1 and not force:
         raise RootlessError(
             f'unable to delete image "{image.id}" by ID with more than one tag ({", ".join(image.names)})',
@@ -74,4 +75,4 @@ def prune(engine: Engine, values: Mapping[str, Any]) -> list[str]:
         if not fits or (moment and created_ns(image) >= moment):
             keep.add(image.id)
     removed = gc.prune_images(engine.store, keep, named=bool(values.get("all")), delete_tree=engine.delete_tree)
-    return [image_id for image_id, _ in removed]
+    return list(dict.fromkeys(image_id for image_id, _ in removed))

@@ -76,21 +76,20 @@ def load(engine: Engine, path: str, progress: Progress | None = None) -> list[st
 
     ``path`` ``-`` is standard input. Raises RootlessError, StorageError.
     """
-    platform = image_platform.wanted({})
     if path == "-":
         with WorkDirectory(engine.store.layout) as directory:
             copy = f"{directory.path}/archive"
             spool(sys.stdin.buffer, copy)
-            images = install(engine, lambda send: _load(engine.store, copy, "standard input", platform, send),
-                             progress or Progress())  # fmt: skip
-    else:
-        if not os.path.exists(path):
-            raise RootlessError(f"cannot read {path}: no such file or directory", "correct --input")
-        images = install(engine, lambda send: _load(engine.store, path, path, platform, send), progress or Progress())
-    names: list[str] = []
-    for image in images:
-        names += [name for name in image.names if name not in names] or [f"sha256:{image.id}"]
-    return names
+            return _load_all(engine, copy, "standard input", progress)
+    if not os.path.exists(path):
+        raise RootlessError(f"cannot read {path}: no such file or directory", "correct --input")
+    return _load_all(engine, path, path, progress)
+
+
+def _load_all(engine: Engine, path: str, where: str, progress: Progress | None) -> list[str]:
+    platform = image_platform.wanted({})
+    found = install(engine, lambda send: _load(engine.store, path, where, platform, send), progress or Progress())
+    return [name for installed in found for name in installed.names or [f"sha256:{installed.image.id}"]]
 
 
 def _load(store: Store, path: str, where: str, platform: Wanted, send: Send) -> None:
@@ -112,7 +111,7 @@ def _load(store: Store, path: str, where: str, platform: Wanted, send: Send) -> 
 
 
 def local_names(names: list[str] | tuple[str, ...]) -> list[str]:
-    """What an archive calls an image, as full references: short names belong to ``localhost/``; bad ones are dropped."""
+    """What an archive calls an image, as full references without bad ones; short names belong to ``localhost/``."""
     found = []
     for name in names:
         try:
