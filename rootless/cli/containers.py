@@ -102,7 +102,7 @@ def ports_text(mappings: list[dict[str, Any]]) -> str:
 
 def rm(values: Values, args: list[str], global_values: Values) -> int:
     """``rm``: prints each container as it was named."""
-    from rootless.cli.many import choose, show_removed
+    from rootless.cli.many import choose, remove_each
 
     engine = open_engine(global_values)
     names = list(args)
@@ -111,10 +111,10 @@ def rm(values: Values, args: list[str], global_values: Values) -> int:
             names.append(file.readline(100).strip())
     selected = any(values.get(key) for key in ("filter", "latest", "cidfile"))
     choose(args, bool(values.get("all")), "container", selected)
-    if values.get("filter") or values.get("latest"):
+    if values.get("all") or values.get("filter") or values.get("latest"):
         selection = {"all": True, "filter": values.get("filter", []), "latest": values.get("latest", False)}
         names += [str(found["Id"]) for found in containers.list_containers(engine, selection)]
-    return show_removed(*containers.remove(engine, names, values))
+    return remove_each(names, lambda name: containers.remove(engine, [name], values))
 
 
 def exists(values: Values, args: list[str], global_values: Values) -> int:
@@ -142,7 +142,7 @@ def inspect(values: Values, args: list[str], global_values: Values) -> int:
 
     engine = open_engine(global_values)
     names = _named(engine, values, args)
-    return inspect_each(names, lambda name: containers.inspect(engine, name), values.get("format"))
+    return inspect_each(names, lambda name: containers.inspect(engine, name, values), values.get("format"))
 
 
 def inspect_any(values: Values, args: list[str], global_values: Values) -> int:
@@ -152,7 +152,11 @@ def inspect_any(values: Values, args: list[str], global_values: Values) -> int:
     from rootless.errors import NotFoundError, UsageError
 
     engine = open_engine(global_values)
-    kinds = {"container": containers.inspect, "image": images.inspect, "volume": volumes.inspect}
+    kinds = {
+        "container": lambda name: containers.inspect(engine, name, values),
+        "image": lambda name: images.inspect(engine, name),
+        "volume": lambda name: volumes.inspect(engine, name),
+    }
     kind = values.get("type") or "all"
     if kind != "all" and kind not in kinds:
         raise UsageError(f"cannot inspect the type {kind!r}", f"choose from: all, {', '.join(kinds)}")
@@ -161,7 +165,7 @@ def inspect_any(values: Values, args: list[str], global_values: Values) -> int:
         for candidate, function in kinds.items():
             if kind in ("all", candidate):
                 try:
-                    return function(engine, name)
+                    return function(name)
                 except MISSING:
                     if kind != "all":
                         raise

@@ -68,16 +68,25 @@ def info(values: Values, args: list[str], global_values: Values) -> int:
 
 def check(values: Values, args: list[str], global_values: Values) -> int:
     """``system check``: prints what is damaged; 125 if anything is left so."""
+    from rootless.cli.report import ENGINE_ERROR, print_error
     from rootless.engine import system
 
     findings = system.check(open_engine(global_values), values)
     for finding in findings:
-        render.line(str(finding))
-    return 125 if any(not finding.repaired for finding in findings) else 0
+        mended = " (repaired)" if finding["repaired"] else ""
+        render.line(f"{finding['kind']} {finding['object']}: {finding['problem']}{mended}")
+    left = [finding for finding in findings if not finding["repaired"]]
+    if not left:
+        return 0
+    repairable = any(finding["repairable"] for finding in left)
+    hint = "mend it with: rootless system check --repair (with --force, containers are lost)" if repairable else ""
+    print_error(f"the store is damaged: {len(left)} problem{'s' if len(left) > 1 else ''}", hint)
+    return ENGINE_ERROR
 
 
 def prune(values: Values, args: list[str], global_values: Values) -> int:
     """``system prune``: prints what was removed and how much space it took."""
+    from rootless.cli.df import compact
     from rootless.cli.many import confirmed
     from rootless.engine import system
 
@@ -93,7 +102,7 @@ def prune(values: Values, args: list[str], global_values: Values) -> int:
         if removed.get(key):
             render.line(f"Deleted {title}")
             render.write("".join(f"{name}\n" for name in removed[key]))
-    render.line(f"Total reclaimed space: {render.size(removed['reclaimed']).replace(' ', '')}")
+    render.line(f"Total reclaimed space: {compact(removed['reclaimed'])}")
     return 0
 
 

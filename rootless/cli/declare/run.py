@@ -47,7 +47,6 @@ PROCESS = panel(
     number("--timeout", help="Kill the container after so many seconds.", metavar="SECONDS"),
     number("--preserve-fds", help="Hand on so many file descriptors after stderr.", metavar="N"),
     text("--log-driver", help="How output is logged: k8s-file, json-file or none.", metavar="DRIVER"),
-    commas("--log-opt", help="Option of the log driver: path=FILE, max-size=SIZE.", metavar="KEY=VALUE"),
 )
 
 SIG_PROXY = panel(

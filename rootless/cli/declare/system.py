@@ -46,9 +46,8 @@ COMMANDS = (
         "system:check",
         "Verify images, layers and records in the store.",
         (
-            flag("--quick", "-q", help="Do not read the contents of layers."),
-            flag("--repair", "-r", help="Remove what is damaged."),
-            flag("--force", "-f", help="With --repair, also containers that use it."),
+            flag("--repair", "-r", help="Mend what can be mended without loss of data."),
+            flag("--force", "-f", help="With --repair, also remove containers that cannot be read."),
         ),
     ),
     Command(
