@@ -17,17 +17,18 @@ import select
 from collections.abc import Callable, Iterable
 
 from storage import sys as calls
+from storage import trees
 from storage.archive.extract import Extractor
 from storage.archive.limits import Limits
 from storage.archive.stream import LayerStream, Source
 from storage.archive.tar_reader import TarReader
-from storage.archive.tree import remove
-from storage.errors import NotFoundError, StorageError, os_error
+from storage.errors import StorageError, os_error
 from storage.layer_parents import complete_parents
-from storage.layers import Layers, layer_key, link
+from storage.layers import Layers, layer_key
+from storage.layers_publish import publish
 from storage.layout import Layout
-from storage.locks import Lock
 from storage.ownership import Ids, OwnersWriter
+from storage.work import WorkDirectory
 
 Progress = Callable[[str, int], None]
 Confine = Callable[[int], None]
@@ -70,34 +71,11 @@ def unpack(
     Raises StorageError: a broken or hostile archive, a DiffID that is not the content's, a full disk. Then nothing
     new is in the store.
     """
-    build, lock = _new_build(layout)
-    job = _Job(layout, build, map_key, confine, progress, limits or Limits())
-    try:
+    with WorkDirectory(layout) as work:
+        job = _Job(layout, work.path, map_key, confine, progress, limits or Limits())
         answer = in_userns(lambda: job.run(sources, diff_ids, workers or os.cpu_count() or 1))
-    finally:
-        lock.release()
-        # The coordinator has emptied it; after a crash in the namespace the sweep of tmp/ finds it unlocked.
-        try:
-            os.rmdir(build)
-        except OSError:
-            pass
     new: list[str] = json.loads(answer)
     return new
-
-
-def _new_build(layout: Layout) -> tuple[str, Lock]:
-    while True:
-        build = layout.new_temporary()
-        try:
-            os.mkdir(build, 0o700)
-        except OSError as error:
-            raise os_error(f"cannot write in {layout.tmp}", error) from error
-        lock = Lock(build)
-        try:
-            lock.acquire()
-            return build, lock
-        except NotFoundError:  # swept away between the two calls
-            continue
 
 
 class _Worker:
@@ -269,24 +247,8 @@ class _Job:
             record.pop("implicit")
             with open(f"{directory}/layer.json", "x") as file:
                 json.dump(record, file)
-        layers_fd = os.open(self._layout.layers, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            calls.syncfs(layers_fd)
-            new = []
-            for diff_id in self._records:
-                key = self._key(diff_id)
-                try:
-                    calls.renameat2(
-                        calls.AT_FDCWD, f"{self._build}/{key}", layers_fd, key, calls.RENAME_NOREPLACE
-                    )
-                except FileExistsError:  # another pull was faster: its layer is as good
-                    continue
-                link(self._layout, key)
-                new.append(diff_id)
-            os.fsync(layers_fd)
-        finally:
-            os.close(layers_fd)
-        return new
+        keys = {self._key(diff_id): diff_id for diff_id in self._records}
+        return [keys[key] for key in publish(self._layout, self._build, list(keys))]
 
     def _tree_of(self, diff_id: str) -> str:
         """The tree of a layer of this image, which may be published or about to be."""
@@ -295,9 +257,5 @@ class _Job:
 
     def _clean(self) -> None:
         """Empty the build directory: what is left failed, or was already there."""
-        fd = os.open(self._build, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            for name in os.listdir(fd):
-                remove(fd, name)
-        finally:
-            os.close(fd)
+        for name in os.listdir(self._build):
+            trees.delete(f"{self._build}/{name}")

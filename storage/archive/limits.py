@@ -14,7 +14,7 @@ class Limits:
         bytes: int = 100 << 30,  # of the uncompressed stream, padding and trailing data included
         entries: int = 1_000_000,
         directories: int = 400_000,  # each costs memory until the end, when its times are set
-        depth: int = 512,
+        depth: int = 256,  # a descriptor each while a tree is copied or removed
         path_bytes: int = 4095,  # PATH_MAX without its NUL
         header_bytes: int = 1 << 20,  # one extended header (PAX, GNU long name)
         sparse_segments: int = 100_000,
