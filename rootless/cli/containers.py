@@ -10,7 +10,7 @@ from rootless.engine.context import open_engine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from rootless.engine.context import Engine
@@ -152,7 +152,7 @@ def inspect_any(values: Values, args: list[str], global_values: Values) -> int:
     from rootless.errors import NotFoundError, UsageError
 
     engine = open_engine(global_values)
-    kinds = {
+    kinds: dict[str, Callable[[str], object]] = {
         "container": lambda name: containers.inspect(engine, name, values),
         "image": lambda name: images.inspect(engine, name),
         "volume": lambda name: volumes.inspect(engine, name),

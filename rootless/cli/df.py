@@ -42,8 +42,8 @@ def show(report: Mapping[str, Sequence[Row]], values: Mapping[str, Any]) -> int:
         now = time.time()
         parts = []
         for title, key, headings in DETAILS:
-            rows = [[_cell(field, row[field], now) for field in headings] for row in report[key]]
-            parts.append(f"{title}\n\n{render.table(list(headings.values()), rows)}")
+            cells = [[_cell(field, row[field], now) for field in headings] for row in report[key]]
+            parts.append(f"{title}\n\n{render.table(list(headings.values()), cells)}")
         render.write("\n".join(parts))
         return 0
     rows = [{**row, "Size": compact(row["RawSize"]), "Reclaimable": _reclaimable(row)} for row in report["summary"]]

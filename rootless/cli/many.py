@@ -41,13 +41,6 @@ def remove_each(names: Iterable[str], remove: Callable[[str], Sequence[str]], ig
     return code
 
 
-def show_removed(removed: Iterable[str], failures: Iterable[RootlessError | StorageError]) -> int:
-    """Print what was removed, report what was not; the exit code is that of the gravest failure."""
-    for name in removed:
-        render.line(name)
-    return max((report(failure) for failure in failures), default=0)
-
-
 def inspect_each(names: Iterable[str], inspect: Callable[[str], object], template: str | None) -> int:
     """Print what ``inspect`` tells of each name, as one JSON list or by a template; 125 if any is missing."""
     found: list[object] = []

@@ -47,10 +47,14 @@ def inspect(values: Values, args: list[str], global_values: Values) -> int:
 
 def rm(values: Values, args: list[str], global_values: Values) -> int:
     """``volume rm``: prints each volume as it was named."""
-    from rootless.cli.many import choose, show_removed
+    from rootless.cli.many import choose, remove_each
 
-    choose(args, bool(values.get("all")), "volume")
-    return show_removed(*volumes.remove(open_engine(global_values), args, values))
+    everything = bool(values.get("all"))
+    choose(args, everything, "volume")
+    engine = open_engine(global_values)
+    names = [volume["Name"] for volume in volumes.list_volumes(engine, {})] if everything else args
+    single = {**values, "all": False}
+    return remove_each(names, lambda name: volumes.remove(engine, [name], single))
 
 
 def exists(values: Values, args: list[str], global_values: Values) -> int:
