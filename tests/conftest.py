@@ -10,11 +10,23 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support import capabilities
 
 pytest_plugins = ["tests.support.fixtures"]
+
+# The checkout may belong to somebody else, so nothing is written there; a shared machine has no use for deadlines; and
+# in CI a failure must be one of the change, not of the dice.
+hypothesis.settings.register_profile(
+    "rootless",
+    database=None,
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("rootless")
 
 INTEGRATION = Path(__file__).parent / "integration"
 
