@@ -108,10 +108,11 @@ def fsmount(context: int, attributes: int = 0, kind: str | None = None) -> int:
     return result
 
 
-def new_mount(kind: str, options: list[tuple[str, str | None]], attributes: int = 0) -> int:
-    """A detached mount of a new file system of the given kind with the given options."""
+def new_mount(kind: str, options: list[tuple[str, str | None]], attributes: int = 0, source: str = "") -> int:
+    """A detached mount of a new file system with the given options; ``source`` is what mount(8) shows for it."""
     context = fsopen(kind)
     try:
+        fsconfig(context, "source", source or kind)
         for key, value in options:
             fsconfig(context, key, value)
     except OSError:

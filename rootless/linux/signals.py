@@ -16,7 +16,8 @@ _NAMES = (
     "URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
 ).split()
 _RTMIN, _RTMAX = 34, 64
-ALL = range(1, 65)
+# All that a program may handle: 32 and 33 are the C library's own.
+ALL = (*range(1, 32), *range(34, 65))
 
 
 def number(text: str) -> int:
@@ -72,7 +73,7 @@ def reset() -> None:
 def _changed() -> list[int]:
     """The signals that do not have their default action."""
     default = _signal.SIG_DFL
-    return [value for value in ALL if value not in (SIGKILL, SIGSTOP, 32, 33) and _signal.getsignal(value) != default]
+    return [value for value in ALL if value not in (SIGKILL, SIGSTOP) and _signal.getsignal(value) != default]
 
 
 def wait(values: list[int]) -> int:

@@ -1,0 +1,388 @@
+"""The container's first process, from its fork to execve(2): one list of steps, in the order that matters.
+
+The order is crun's and youki's, with these differences:
+
+- Sources of mounts are taken before the id map is there: the caller's own directories are still its own then, and the
+  work goes on while newuidmap and newgidmap run.
+- Masks, read-only paths and the terminal are mounted before the pivot: every mount is made by descriptors from outside,
+  so that after the pivot there is nothing left that could look at a path of the image.
+- Resource limits are set late, as low ones would hinder the start.
+- The system call filter is loaded after START in both cases; without no_new_privs the process keeps CAP_SYS_ADMIN
+  until then.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sys
+
+from rootless.errors import RootlessError
+from rootless.init import confine, network, ops, terminal, wire
+from rootless.init.execute import execute
+from rootless.init.hooks import run_hooks
+from rootless.init.identity import account_files, resolve
+from rootless.init.reaper import reap, split
+from rootless.init.rootfs import Rootfs, change_root
+from rootless.linux import libc, signals
+from rootless.linux.libc import CLONE_NEWNET, CLONE_NEWPID, CLONE_NEWUSER, MS_REC, MS_SLAVE, PR_SET_DUMPABLE, prctl
+from rootless.linux.mountapi import MOUNT_ATTR_RDONLY, mount_setattr, move_mount, new_mount, open_tree
+from rootless.linux.path import (
+    O_PATH,
+    RESOLVE_BENEATH,
+    RESOLVE_NO_SYMLINKS,
+    RESOLVE_NO_XDEV,
+    make_directory,
+    make_file,
+    open_inside,
+    openat2,
+)
+from rootless.userns import become_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from rootless.init.identity import Identity
+    from rootless.init.plan import Plan
+    from rootless.init.wire import Channel
+
+_CANNOT_INVOKE, _NOT_FOUND = 126, 127
+_FIFO, _TYPE = 0o010000, 0o170000
+_FREE_FD = 10
+
+
+class _Gone(Exception):
+    """The caller has ended; there is nobody to report to."""
+
+
+def run(plan: Plan, caller: Channel, streams: tuple[int, int, int], shim: int) -> NoReturn:
+    """Start the container in this process. A failure is reported to the caller; the exit code is its code."""
+    code = 125
+    try:
+        start(plan, caller, streams, shim)
+    except _Gone:
+        code = 137
+    except BaseException as error:  # the process must end here, whatever happens
+        code = report(caller, error)
+    finally:
+        os._exit(code)
+
+
+def report(caller: Channel, error: BaseException) -> int:
+    """Send a failure to the caller, without the traceback module, which would read files."""
+    if isinstance(error, RootlessError):
+        message, hint, code = error.message, error.hint, error.exit_code
+    elif isinstance(error, OSError):
+        where = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, str | bytes) else ""
+        message, hint, code = f"cannot start the container: {error.strerror}{where}", "", 125
+    else:
+        line = error.__traceback__
+        while line is not None and line.tb_next is not None:
+            line = line.tb_next
+        where = f" ({line.tb_frame.f_code.co_name}:{line.tb_lineno})" if line else ""
+        message, hint, code = f"cannot start the container: {type(error).__name__}: {error}{where}", "", 125
+    caller.send(wire.FAILED, message, hint, code)
+    return code
+
+
+def expect(caller: Channel, kind: int) -> tuple[wire.Value, ...]:
+    """Wait for one kind of message from the caller."""
+    received, values = caller.receive()
+    if received != kind:
+        raise _Gone
+    return values
+
+
+def start(plan: Plan, caller: Channel, streams: tuple[int, int, int], shim: int) -> NoReturn:
+    """The list. It returns only by raising."""
+    site = ops.Site()
+    site.own_pid = bool(plan.namespaces & CLONE_NEWPID)
+    shim = 0 if site.own_pid else shim
+
+    # 1. Die with the shim; a session of our own.
+    libc.die_with_parent(signals.SIGKILL, shim)
+    os.setsid()
+
+    # 2. The other namespaces; from here on the caller may attach the network.
+    libc.unshare(plan.namespaces & ~(CLONE_NEWUSER | CLONE_NEWPID))
+    join(plan)
+    caller.send(wire.NAMESPACES)
+
+    # 3. Everything that comes from the host, as the caller.
+    libc.mount(None, "/", None, MS_REC | MS_SLAVE)
+    rootfs = Rootfs(plan.rootfs)
+    rootfs.open(site)
+    volumes = [(path, os.open(volume, os.O_RDONLY | os.O_DIRECTORY)) for path, volume in plan.copy_up]
+    for operation in plan.operations:
+        operation.open(site)
+    open_proc(plan, site)
+    if plan.oom_score_adj is not None:
+        set_oom_score(plan.oom_score_adj, site)
+
+    # 4. Become 0 of the container's map.
+    expect(caller, wire.MAPPED)
+    become_root(plan.idmap)
+    libc.die_with_parent(signals.SIGKILL, shim)
+    libc.new_session_keyring()
+
+    # 5. From the first sight of the image on nobody may look into this process (CVE-2016-9962, CVE-2019-5736).
+    prctl(PR_SET_DUMPABLE, 0)
+
+    # 6. The root file system and the mounts in it.
+    site.root = rootfs.attach()
+    if volumes:
+        from rootless.init.copy_up import fill_volume  # loaded before the fork
+
+        for path, volume in volumes:
+            fill_volume(site, path, volume)
+    for operation in plan.operations:
+        operation.apply(site)
+
+    # 7. Who the program will be, as the image's own files say.
+    identity = resolve(site.root, plan.user)
+    confine.check_mapped(identity, plan.idmap, site)
+    if plan.passwd_entry:
+        add_account(plan, site, identity)
+    directory = open_cwd(plan, site, identity)
+
+    # 8. The terminal or the given streams become 0, 1 and 2.
+    master = take_streams(plan, site, identity, streams)
+
+    # 9. Kernel settings, through the private procfs; then the paths that the program may not see or change.
+    write_sysctls(plan, site)
+    ops.mask(site, plan.masked)
+    ops.make_read_only(site, plan.read_only_paths)
+    if plan.root_read_only or plan.root_propagation:
+        attributes = MOUNT_ATTR_RDONLY if plan.root_read_only else 0
+        mount_setattr(site.root, attributes, propagation=plan.root_propagation)
+
+    # 10. Hooks that want the mounts and the host.
+    state = b""
+    if plan.wait_attached:
+        values = expect(caller, wire.ATTACHED)
+        state = values[0] if values and isinstance(values[0], bytes) else b""
+        run_hooks(plan.hooks.get("createContainer", []), "createContainer", state)
+
+    # 11. The image becomes the root; no module, codec or library is loaded any more.
+    change_root(site.root)
+    seal()
+
+    # 12. Names and the loopback interface of the namespaces.
+    if plan.hostname:
+        libc.sethostname(plan.hostname)
+    if plan.domainname:
+        libc.setdomainname(plan.domainname)
+    if plan.namespaces & CLONE_NEWNET:
+        network.loopback_up()
+    if plan.persona is not None:
+        libc.personality(plan.persona)
+
+    # 13. The working directory, as root if root may.
+    inside = try_directory(directory)
+
+    # 14. Every descriptor but the standard three and the preserved ones closes at execve.
+    for fd in range(3, 3 + plan.preserve_fds):
+        os.set_inheritable(fd, True)
+    libc.close_on_exec_from(3 + plan.preserve_fds)
+
+    # 15. Limits, ids, capabilities; the death signal is forgotten when ids change.
+    confine.apply_limits(plan.limits, site)
+    confine.drop_ids(plan, identity, site)
+    libc.die_with_parent(signals.SIGKILL, shim)
+    if plan.user.umask is not None:
+        os.umask(plan.user.umask)
+    if not inside and not try_directory(directory):
+        message = f"cannot enter the working directory {plan.cwd}: Permission denied"
+        raise RootlessError(message, exit_code=_CANNOT_INVOKE)
+    check_inside(plan.cwd)
+
+    # 16. Ready; the caller decides when to start.
+    environment = {os.fsencode(key): os.fsencode(value) for key, value in plan.environment.items()}
+    if b"HOME" not in environment:
+        environment[b"HOME"] = os.fsencode(identity.home or "/")
+    arguments = [os.fsencode(argument) for argument in plan.arguments]
+    caller.send(wire.READY, identity.uid, identity.gid, identity.home, identity.groups, site.notes, fd=master)
+    if master is not None:
+        os.close(master)
+    expect(caller, wire.START)
+    run_hooks(plan.hooks.get("startContainer", []), "startContainer", state)
+
+    # 17. The filter last, then the program.
+    confine.lock(plan)
+    if plan.reaper:
+        program = split()
+        if program:
+            reap(program)
+        os.setsid()
+    if plan.terminal:
+        terminal.take_control(0)
+    signals.reset()
+    execute(arguments, environment)
+
+
+def join(plan: Plan) -> None:
+    """Join the existing namespaces that the Spec names; the user and pid ones are the shim's matter."""
+    for kind, path in plan.joined:
+        if kind in (CLONE_NEWUSER, CLONE_NEWPID):
+            continue
+        join_namespace(kind, path)
+
+
+def join_namespace(kind: int, path: str) -> None:
+    """Join one namespace, with a message that names it."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        libc.setns(fd, kind, path)
+        os.close(fd)
+    except OSError as error:
+        raise RootlessError(
+            f"cannot join the namespace {path}: {os.strerror(error.errno or 0)}",
+            hint="it must belong to the container's user namespace",
+        ) from error
+
+
+def open_proc(plan: Plan, site: ops.Site) -> None:
+    """A procfs of the container's own pid namespace, before anything of the image is visible (CVE-2025-52881)."""
+    if not site.own_pid:
+        return
+    mounts = [step for step in plan.operations if isinstance(step, ops.NewMount) and step.kind == "proc"]
+    if not mounts and not plan.sysctls:
+        return
+    options, attributes = (mounts[0].options, mounts[0].attributes) if mounts else ([], 0)
+    try:
+        site.proc = new_mount("proc", options, attributes)
+    except PermissionError:
+        raise RootlessError(
+            "cannot mount a procfs: parts of the caller's own /proc are hidden",
+            hint="in a container, start the outer one with --security-opt unmask=ALL, or use --pid=host",
+        ) from None
+
+
+def set_oom_score(score: int, site: ops.Site) -> None:
+    """Set the badness for the out-of-memory killer; lowering it needs a privilege that the caller may lack."""
+    fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, str(score).encode())
+    except PermissionError:
+        site.notes.append(f"oom_score_adj {score} is below the caller's and is left out")
+    finally:
+        os.close(fd)
+
+
+def add_account(plan: Plan, site: ops.Site, identity: Identity) -> None:
+    """Show the user in /etc/passwd and /etc/group, by files of the container's own over those of the image."""
+    for path, content in account_files(site.root, identity, plan.cwd):
+        name = f"{plan.files_dir}/{path.rpartition('/')[2]}"
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        os.write(fd, content)
+        os.fchmod(fd, 0o644)
+        mount = open_tree(fd)
+        target = make_file(site.root, path)
+        move_mount(mount, target, path)
+        for used in (fd, mount, target):
+            os.close(used)
+
+
+def open_cwd(plan: Plan, site: ops.Site, identity: Identity) -> int:
+    """The working directory inside the root. It is made, for the user, if missing and the plan says so."""
+    cwd = plan.cwd
+    try:
+        return open_inside(site.root, cwd, O_PATH | os.O_DIRECTORY)
+    except FileNotFoundError:
+        if not plan.make_cwd:
+            raise RootlessError(f'workdir "{cwd}" does not exist on container', exit_code=_NOT_FOUND) from None
+    except OSError as error:
+        reason = "it leads out of the container" if error.errno in (errno.ELOOP, errno.EXDEV) else error.strerror
+        raise RootlessError(f"cannot use the working directory {cwd}: {reason}", exit_code=_CANNOT_INVOKE) from None
+    fd = make_directory(site.root, cwd)
+    own = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+    os.fchown(own, identity.uid, identity.gid)
+    os.close(own)
+    return fd
+
+
+def try_directory(fd: int) -> bool:
+    """Enter the directory; ``False`` where this user may not."""
+    try:
+        os.fchdir(fd)
+    except PermissionError:
+        return False
+    return True
+
+
+def check_inside(cwd: str) -> None:
+    """Refuse a working directory that is not below the root (CVE-2024-21626)."""
+    try:
+        outside = not os.getcwd().startswith("/")
+    except OSError:
+        outside = True
+    if outside:
+        raise RootlessError(f"cannot use the working directory {cwd}: it is outside", exit_code=_CANNOT_INVOKE)
+
+
+def take_streams(plan: Plan, site: ops.Site, identity: Identity, streams: tuple[int, int, int]) -> int | None:
+    """Put the terminal, or the given streams, on 0, 1 and 2. The terminal's master is returned."""
+    if not plan.terminal:
+        copies = [fd if fd == number else _high(fd) for number, fd in enumerate(streams)]
+        for number, fd in enumerate(copies):
+            if fd == number:
+                os.set_inheritable(fd, True)
+            else:
+                os.dup2(fd, number)
+                os.close(fd)
+            if identity.uid and os.fstat(number).st_mode & _TYPE == _FIFO:
+                # So that the user may open /dev/stdout anew; a device of the host is never touched.
+                _give(number, identity.uid)
+        return None
+    if site.devpts < 0:
+        raise RootlessError("cannot make a terminal: the container has no devpts on /dev/pts")
+    master, slave = terminal.open_terminal(site.devpts, plan.console_size)
+    if identity.uid:
+        _give(slave, identity.uid)
+    mount = open_tree(slave)
+    target = make_file(site.root, "/dev/console")
+    move_mount(mount, target, "/dev/console")
+    for number in range(3):
+        os.dup2(slave, number)
+    for fd in (slave, mount, target):
+        os.close(fd)
+    return master
+
+
+def _high(fd: int) -> int:
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FREE_FD)
+
+
+def _give(fd: int, uid: int) -> None:
+    try:
+        os.fchown(fd, uid, -1)
+    except OSError:
+        return
+
+
+def write_sysctls(plan: Plan, site: ops.Site) -> None:
+    """Write below /proc/sys of the private procfs, never through the container's /proc."""
+    for path, value in plan.sysctls:
+        try:
+            fd = openat2(
+                site.proc, f"sys/{path}", os.O_WRONLY, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV
+            )
+            try:
+                os.write(fd, value.encode())
+            finally:
+                os.close(fd)
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            raise RootlessError(f"cannot set the sysctl {path.replace('/', '.')}: {reason}") from error
+
+
+def seal() -> None:
+    """From now on an import, or an open from Python, is an error: it would read the image's files (CVE-2019-14271)."""
+
+    def refuse(event: str, _: object) -> None:
+        if event in ("import", "open", "ctypes.dlopen", "compile", "exec"):
+            raise RuntimeError(f"{event} after the root was changed")
+
+    sys.addaudithook(refuse)

@@ -1,0 +1,171 @@
+"""The container's root file system: mounted from a ``RootfsMount``, then made the root of the process."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from rootless.errors import RootlessError
+from rootless.linux.libc import MS_PRIVATE, mount, pivot_root, umount
+from rootless.linux.mountapi import (
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_RDONLY,
+    fsconfig,
+    fsmount,
+    fsopen,
+    mount_setattr,
+    move_mount,
+    new_mount,
+    open_tree,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rootless.init.ops import Site
+    from storage.drivers.base import RootfsMount, ToplevelEntry
+
+_VALUE_LIMIT = 255  # of one fsconfig(2) string
+_UNSAFE = frozenset(":,\\")  # overlayfs gives them a meaning in its options
+
+
+class Rootfs:
+    """A root file system under construction: :meth:`open` takes the host's part, :meth:`attach` makes the mount."""
+
+    __slots__ = ("description", "entries", "mounts", "target")
+
+    def __init__(self, description: RootfsMount) -> None:
+        self.description = description
+        self.target = -1
+        self.mounts: list[int] = []
+        self.entries: list[ToplevelEntry] = []
+
+    def open(self, site: Site) -> None:
+        """Make the detached mounts. The process still has the caller's own id and reaches the caller's directories."""
+        root = self.description
+        try:
+            self.target = os.open(root["merged"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            if root["kind"] == "overlay":
+                self.mounts.append(overlay(root, site))
+            elif root["kind"] == "toplevel-overlay":
+                self._open_entries(root, site)
+            else:
+                fd = open_tree(self.target, recursive=True)
+                mount_setattr(fd, 0, propagation=MS_PRIVATE, recursive=True)
+                self.mounts.append(fd)
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            where = f" ({error.filename})" if isinstance(error.filename, str) else ""
+            raise RootlessError(f"cannot mount the root file system{where}: {reason}") from error
+
+    def _open_entries(self, root: RootfsMount, site: Site) -> None:
+        for entry in root.get("entries", []):
+            if entry["kind"] == "skip":
+                continue
+            self.entries.append(entry)
+            if entry["kind"] == "dir":
+                self.mounts.append(_entry(entry, root["options"], site))
+
+    def attach(self) -> int:
+        """Attach the mounts and return the descriptor of the root."""
+        if self.description["kind"] != "toplevel-overlay":
+            root = self.mounts[0]
+            move_mount(root, self.target, self.description["merged"])
+            return root
+        root = new_mount("tmpfs", [("mode", "755")], MOUNT_ATTR_NODEV)
+        move_mount(root, self.target, self.description["merged"])
+        mounts = iter(self.mounts)
+        for entry in self.entries:
+            name = entry["name"]
+            if entry["kind"] == "symlink":
+                os.symlink(entry["target"], name, dir_fd=root)
+                continue
+            os.mkdir(name, 0o755, dir_fd=root)
+            place = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
+            fd = next(mounts)
+            move_mount(fd, place, f"/{name}")
+            os.close(place)
+            os.close(fd)
+        return root
+
+
+def _entry(entry: ToplevelEntry, options: list[str], site: Site) -> int:
+    try:
+        return _new_overlay([entry["lower"]], entry["upper"], entry["work"], options)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ELOOP, errno.EPERM):
+            raise
+    # Other file systems are mounted below it, which the kernel will not let an overlay of ours uncover.
+    site.notes.append(f"/{entry['name']} is the host's, read-only")
+    fd = open_tree(-100, entry["lower"], recursive=True)
+    mount_setattr(fd, MOUNT_ATTR_RDONLY, propagation=MS_PRIVATE, recursive=True)
+    return fd
+
+
+def overlay(root: RootfsMount, site: Site) -> int:
+    """A detached mount of an overlay of the layers."""
+    lower = root["lower"]
+    if not root["upper"] and len(lower) == 1:
+        fd = open_tree(-100, lower[0], recursive=True)
+        mount_setattr(fd, MOUNT_ATTR_RDONLY, propagation=MS_PRIVATE, recursive=True)
+        return fd
+    try:
+        return _new_overlay(lower, root["upper"], root["work"], root["options"])
+    except OSError as error:
+        if error.errno != errno.EINVAL or not str(error.strerror).startswith("fsconfig lowerdir+"):
+            raise
+    return _old_overlay(root)
+
+
+def _new_overlay(lower: list[str], upper: str, work: str, options: list[str]) -> int:
+    """By the mount calls on descriptors: each layer is one option of its own (Linux 6.8)."""
+    context = fsopen("overlay")
+    held: list[int] = []
+    try:
+        for layer in lower:
+            fsconfig(context, "lowerdir+", _short(layer, held))
+        if upper:
+            fsconfig(context, "upperdir", _short(upper, held))
+            fsconfig(context, "workdir", _short(work, held))
+        for option in options:
+            key, separator, value = option.partition("=")
+            fsconfig(context, key, value if separator else None)
+    except OSError:
+        os.close(context)
+        raise
+    try:
+        return fsmount(context, 0, "overlay")
+    finally:
+        for fd in held:
+            os.close(fd)
+
+
+def _short(path: str, held: list[int]) -> str:
+    """The path, or a descriptor's name where it is too long or has a character that overlayfs interprets."""
+    if len(os.fsencode(path)) <= _VALUE_LIMIT and _UNSAFE.isdisjoint(path):
+        return path
+    held.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    return f"/proc/self/fd/{held[-1]}"
+
+
+def _old_overlay(root: RootfsMount) -> int:
+    """By mount(2), whose options are one page at most: relative names, from the directory of short links."""
+    held: list[int] = []
+    layers = root["lower_links"] or [_short(layer, held) for layer in root["lower"]]
+    options = ["lowerdir=" + ":".join(layers)]
+    if root["upper"]:
+        options += [f"upperdir={_short(root['upper'], held)}", f"workdir={_short(root['work'], held)}"]
+    here = os.open(".", os.O_PATH | os.O_CLOEXEC)
+    os.chdir(root["links"] or "/")
+    mount("overlay", root["merged"], "overlay", 0, ",".join([*options, *root["options"]]))
+    os.fchdir(here)
+    for fd in (here, *held):
+        os.close(fd)
+    return open_tree(-100, root["merged"])
+
+
+def change_root(root: int) -> None:
+    """Make the mount ``root`` the root of the process and let go of everything else (pivot_root(2), "." on ".")."""
+    os.fchdir(root)
+    pivot_root(".", ".")
+    umount(".")
+    os.chdir("/")

@@ -1,0 +1,119 @@
+"""The shim: the small process between the caller and the container's first process.
+
+It stays outside the container's mount and pid namespaces but inside its user namespace. It forks init, waits for it,
+kills it when the caller is gone, then unmounts and deletes what belongs to subordinate ids, and tells the exit code.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+
+from rootless.errors import RootlessError
+from rootless.init import confine, main, wire
+from rootless.init.delete import delete_directory
+from rootless.init.reaper import exit_code
+from rootless.linux import libc, signals
+from rootless.linux.libc import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER
+from rootless.linux.pidfd import pidfd_open, pidfd_send_signal
+from rootless.userns import become_root, unshare_user
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from rootless.init.plan import Plan
+    from rootless.init.wire import Channel
+
+
+def run(plan: Plan, caller: Channel, lifeline: Channel, streams: tuple[int, int, int]) -> NoReturn:
+    """Be the shim of one container. ``caller`` is shared with init; ``lifeline`` is the shim's own."""
+    code = 125
+    try:
+        code = serve(plan, caller, lifeline, streams)
+    except BaseException as error:  # the process must end here, whatever happens
+        code = main.report(caller, error)
+    finally:
+        os._exit(code)
+
+
+def serve(plan: Plan, caller: Channel, lifeline: Channel, streams: tuple[int, int, int]) -> int:
+    """Fork init, wait for it, clean up; the container's exit code."""
+    os.setsid()
+    signals.block_all()
+    confine.raise_hard_limits(plan.limits)
+    fuse = plan.rootfs["kind"] == "fuse-overlayfs"
+    enter_user_namespace(plan, fuse)
+    caller.send(wire.UNSHARED)
+    helper = 0
+    if fuse:
+        from rootless.init.fuse import mount_fuse  # loaded before the fork
+
+        main.expect(lifeline, wire.MAPPED)
+        become_root(plan.idmap)
+        helper = mount_fuse(plan.rootfs, plan.fuse_overlayfs)
+    for kind, path in plan.joined:
+        if kind == CLONE_NEWPID:
+            main.join_namespace(kind, path)
+    if plan.namespaces & CLONE_NEWPID:
+        libc.unshare(CLONE_NEWPID)
+    shim = os.getpid()
+    init = os.fork()
+    if init == 0:
+        lifeline.close()
+        main.run(plan, caller, streams, shim)
+    caller.send(wire.INIT, init)
+    caller.close()
+    keep_only(lifeline.fileno())
+    code = wait_for(init, lifeline)
+    clean_up(plan, helper)
+    lifeline.send(wire.EXITED, code)
+    return code
+
+
+def enter_user_namespace(plan: Plan, fuse: bool) -> None:
+    """Make or join the user namespace, with a mount namespace of the shim's own where it has to mount."""
+    flags = CLONE_NEWNS if fuse else 0
+    for kind, path in plan.joined:
+        if kind == CLONE_NEWUSER:
+            main.join_namespace(kind, path)
+    if plan.namespaces & CLONE_NEWUSER:
+        unshare_user(flags)
+    elif flags:
+        libc.unshare(flags)
+
+
+def keep_only(fd: int) -> None:
+    """Close every descriptor but one: the shim must not hold the container's streams open."""
+    libc.close_range(0, fd - 1)
+    libc.close_range(fd + 1)
+
+
+def wait_for(init: int, lifeline: Channel) -> int:
+    """The exit code of init, which is killed when the lifeline ends."""
+    pidfd = pidfd_open(init)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.register(lifeline.fileno(), select.POLLIN)
+    while True:
+        ready = [fd for fd, _ in poll.poll()]
+        if pidfd in ready:
+            return exit_code(os.waitpid(init, 0)[1])
+        if lifeline.receive()[0] == wire.CLOSED:
+            poll.unregister(lifeline.fileno())
+            pidfd_send_signal(pidfd, signals.SIGKILL)
+
+
+def clean_up(plan: Plan, helper: int) -> None:
+    """Unmount what the shim mounted and delete what the plan says; a leftover is the store's to find later."""
+    if not plan.cleanup and not helper:
+        return
+    become_root(plan.idmap)
+    if helper:
+        libc.umount(plan.rootfs["merged"])
+        os.waitpid(helper, 0)
+    for path in plan.cleanup:
+        try:
+            delete_directory(path)
+        except (OSError, RootlessError):
+            continue

@@ -1,0 +1,180 @@
+"""Starting a container: fork, id map, handshake (see ``rootless.init.wire``), and the handle of what runs."""
+
+from __future__ import annotations
+
+import gc
+import os
+
+from rootless.errors import CannotInvokeError, CommandNotFoundError, RootlessError
+from rootless.init import shim, wire
+from rootless.init.identity import Identity
+from rootless.init.reaper import exit_code
+from rootless.linux import pidfd, signals
+from rootless.linux.libc import CLONE_NEWUSER
+from rootless.userns import await_helpers, direct, start_helpers, write_maps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rootless.init.plan import Plan
+    from rootless.init.wire import Channel, Value
+
+_KILLED = 137
+
+
+class Process:
+    """A container that was created, and runs from :meth:`start` on.
+
+    ``pid``: init's on the host. ``pidfd``: of init. ``shim_pid``: of the process between. ``console_fd``: the terminal's
+    master, -1 without one. ``resolved_user``: who it runs as. ``notes``: what was left out because the machine lacks it.
+    The shim and the container end when the caller ends or calls :meth:`close`.
+    """
+
+    __slots__ = ("_lifeline", "_status", "_wire", "console_fd", "notes", "pid", "pidfd", "resolved_user", "shim_pid")
+
+    def __init__(self, shim_pid: int, wire_end: Channel, lifeline: Channel) -> None:
+        self._wire = wire_end
+        self._lifeline = lifeline
+        self._status: int | None = None
+        self.shim_pid = shim_pid
+        self.pid = 0
+        self.pidfd = -1
+        self.console_fd = -1
+        self.resolved_user = Identity(0, 0, [], "", "", True)
+        self.notes: list[str] = []
+
+    def fileno(self) -> int:
+        """A descriptor that becomes readable when the container has ended, for poll(2)."""
+        return self._lifeline.fileno()
+
+    def start(self) -> None:
+        """Let the program start. Raises ``RootlessError`` with exit code 126 or 127 if it cannot be executed."""
+        self._wire.send(wire.START)
+        kind, values = self._wire.receive()
+        if kind == wire.FAILED:
+            self._fail(values)
+        self._wire.close()
+
+    def kill(self, signal: int) -> bool:
+        """Send a signal to init. ``False``: it has ended."""
+        return pidfd.pidfd_send_signal(self.pidfd, signal)
+
+    def wait(self) -> int:
+        """Wait for the end of the container and of the clean-up; the exit code, 128+N for signal N."""
+        if self._status is None:
+            kind, values = self._lifeline.receive()
+            status = os.waitpid(self.shim_pid, 0)[1]
+            code = exit_code(status)
+            if kind == wire.EXITED and isinstance(values[0], int):
+                code = values[0]
+            self._status = code
+            self._lifeline.close()
+            self._wire.close()
+            if self.pidfd >= 0:
+                os.close(self.pidfd)
+                self.pidfd = -1
+        return self._status
+
+    def close(self) -> int:
+        """End the container if it still runs, and wait."""
+        if self._status is None and self.pidfd >= 0:
+            self.kill(signals.SIGKILL)
+        elif self._status is None:
+            self._wire.close()
+        return self.wait()
+
+    def _expect(self, wanted: int) -> tuple[Value, ...]:
+        """Wait for one kind of message; a failure is raised after everything of the container has ended."""
+        kind, values = self._wire.receive()
+        if kind == wanted:
+            return values
+        if kind == wire.FAILED:
+            self._fail(values)
+        self.close()
+        raise RootlessError(f"cannot start the container: it ended before it was {wire.NAMES[wanted]}")
+
+    def _fail(self, values: tuple[Value, ...]) -> None:
+        self.close()
+        message, hint, code = values
+        kind = {126: CannotInvokeError, 127: CommandNotFoundError}.get(int(str(code)), RootlessError)
+        raise kind(str(message), str(hint), int(str(code)))
+
+
+def create(
+    plan: Plan,
+    streams: tuple[int, int, int] = (0, 1, 2),
+    on_created: Callable[[int], bytes | None] | None = None,
+) -> Process:
+    """Make the container up to the point where only the program is missing.
+
+    ``streams`` become its 0, 1 and 2 unless the plan has a terminal. ``on_created`` is called with init's pid as soon as
+    its namespaces exist, while it mounts; with hooks in the plan it returns the state (JSON) that they get. The process
+    must have one thread only. Raises ``RootlessError``; then nothing is left running.
+    """
+    load_for(plan)
+    caller, other = wire.pair()
+    lifeline, far_end = wire.pair()
+    gc.disable()
+    gc.freeze()
+    pid = os.fork()
+    if pid == 0:
+        caller.close()
+        lifeline.close()
+        shim.run(plan, other, far_end, streams)
+    gc.unfreeze()
+    gc.enable()
+    other.close()
+    far_end.close()
+    process = Process(pid, caller, lifeline)
+    try:
+        _shake_hands(process, plan, caller, lifeline, on_created)
+    except BaseException:
+        process.close()
+        raise
+    return process
+
+
+def load_for(plan: Plan) -> None:
+    """Import the rarely needed modules that this plan will need: after the fork nothing is imported."""
+    if plan.copy_up or any(getattr(step, "copy_up", False) for step in plan.operations):
+        from rootless.init import copy_up  # noqa: F401
+    if plan.rootfs["kind"] == "fuse-overlayfs":
+        from rootless.init import fuse  # noqa: F401
+
+
+def _shake_hands(
+    process: Process,
+    plan: Plan,
+    caller: Channel,
+    lifeline: Channel,
+    on_created: Callable[[int], bytes | None] | None,
+) -> None:
+    expect = process._expect
+    expect(wire.UNSHARED)
+    helpers: list[int] = []
+    if plan.namespaces & CLONE_NEWUSER:
+        if direct(plan.idmap):
+            write_maps(process.shim_pid, plan.idmap)
+        else:
+            helpers = start_helpers(process.shim_pid, plan.idmap)
+    fuse = plan.rootfs["kind"] == "fuse-overlayfs"
+    if fuse:
+        await_helpers(helpers)
+        lifeline.send(wire.MAPPED)
+        helpers = []
+    process.pid = int(str(expect(wire.INIT)[0]))
+    process.pidfd = pidfd.pidfd_open(process.pid)
+    await_helpers(helpers)
+    caller.send(wire.MAPPED)
+    expect(wire.NAMESPACES)
+    state = on_created(process.pid) if on_created else None
+    if plan.wait_attached:
+        caller.send(wire.ATTACHED, state or b"")
+    values = expect(wire.READY)
+    uid, gid, home, groups, notes = values[:5]
+    assert isinstance(uid, int) and isinstance(gid, int) and isinstance(groups, list) and isinstance(notes, list)
+    process.resolved_user = Identity(uid, gid, [int(str(group)) for group in groups], str(home), "", True)
+    process.notes = [str(note) for note in notes]
+    if plan.terminal and isinstance(values[-1], int):
+        process.console_fd = values[-1]
