@@ -116,7 +116,7 @@ def _extra(entry: str, network: Network) -> tuple[str, list[str]]:
     if address == _GATEWAY:
         if not network.host_address:
             message = f"cannot use {_GATEWAY} for --add-host: the container cannot reach the host by this network"
-            raise UsageError(message, "a newer pasta (2024_10 or later) has such an address; or write the address itself")
+            raise UsageError(message, "pasta of 2024_10 or later has such an address; or write the address itself")
         return network.host_address, names
     address = address.removeprefix("[").removesuffix("]")
     if not _is_address(address):

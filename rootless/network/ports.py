@@ -56,7 +56,7 @@ def parse(text: str) -> list[PortMapping]:
             raise _bad(text, "the two ranges differ in length")
     mappings: list[PortMapping] = []
     for number in range(last - first + 1):
-        host_port = host_first + number if host_first else _free_port(host_ip, protocol)
+        host_port = host_first + number if host_first else free_port(protocol, host_ip)
         mappings.append(
             {"host_ip": host_ip, "host_port": host_port, "container_port": first + number, "protocol": protocol}
         )
@@ -132,7 +132,7 @@ def text(mapping: PortMapping) -> str:
     return f"{mapping['container_port']}/{mapping['protocol']} -> {address}:{mapping['host_port']}"
 
 
-def _free_port(host_ip: str, protocol: str) -> int:
+def free_port(protocol: str = "tcp", host_ip: str = "") -> int:
     """A port that is free now. The socket that found it is closed again: another program may be faster."""
     try:
         probe = _bind(host_ip, 0, protocol)
