@@ -8,8 +8,9 @@
       │ (newuidmap, newgidmap)   │ ── fork ─────────────────► │
       │ ◄─────────────── INIT ── │  init's pid                │ (other namespaces, sources of mounts)
       │ ◄──────────────────────────────────────── NAMESPACES ─ │
-      │ ── MAPPED ───────────────────────────────────────────► │ becomes 0, mounts
-      │ (network, hooks)                                       │
+      │ (network: its helper opens the namespaces)             │
+      │ ── MAPPED ───────────────────────────────────────────► │ becomes 0, is not dumpable any more, mounts
+      │ (hooks)                                                │
       │ ── ATTACHED ─────────────────────────────────────────► │ only where hooks need the moment before the pivot
       │ ◄───────────────────────────────────────────── READY ─ │ with the terminal's descriptor
       │ ── START ────────────────────────────────────────────► │ execve: the socket closes

@@ -166,9 +166,10 @@ def _shake_hands(
     process.pid = int(str(expect(wire.INIT)[0]))
     process.pidfd = pidfd.pidfd_open(process.pid)
     await_helpers(helpers)
-    caller.send(wire.MAPPED)
     expect(wire.NAMESPACES)
+    # Before init may become 0 and undumpable: afterwards its namespaces cannot be opened by the network's helper.
     state = on_created(process.pid) if on_created else None
+    caller.send(wire.MAPPED)
     if plan.wait_attached:
         caller.send(wire.ATTACHED, state or b"")
     values = expect(wire.READY)
