@@ -44,7 +44,7 @@ class Option:
         information = typer.Option(
             *self.names,
             help=self.help,
-            metavar=self.metavar or None,
+            metavar=self.metavar,  # empty for a flag, which Typer would show as <bool>
             rich_help_panel=self.panel or None,
             hidden=self.hidden,
             show_default=False,
