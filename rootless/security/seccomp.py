@@ -76,6 +76,19 @@ def program(profile: Profile | str | None, caps: Iterable[str], hardened: bool =
     return _cached(sha256(dumps(given).encode()).hexdigest(), names, lambda: given)
 
 
+def unpacker_program() -> bytes:
+    """The filter of the processes that unpack layers, see `confine`."""
+    source = _read(_PROFILES + "unpacker.json")
+    identity = f"unpacker-{len(source):x}-{zlib.crc32(source):08x}"
+
+    def load() -> Profile:
+        from rootless.security.seccomp_profile import parse
+
+        return parse(source, "of the unpacker")
+
+    return _cached(identity, set(), load)
+
+
 def _cached(identity: str, caps: set[str], load: Callable[[], Profile]) -> bytes:
     machine = os.uname()
     directory = cache_dir() + "/seccomp"
