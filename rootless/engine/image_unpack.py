@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from rootless import userns
 from rootless.engine.context import Engine
 from rootless.engine.image_worker import Message, Send, Worker
-from rootless.security.confine import unpacker
+from rootless.security.confine import prepare_unpacker, unpacker
 from storage import layers_unpack
 from storage.layers_unpack import LayerSource
 
@@ -24,6 +24,7 @@ class Unpacker:
 
         def work(send: Send) -> None:
             os.close(writer)
+            prepare_unpacker()
             layers_unpack.unpack(
                 engine.store.layout,
                 _sources(engine, reader),
