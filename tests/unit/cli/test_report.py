@@ -28,6 +28,11 @@ from storage.errors import StorageError
             125,
             "Error: cannot use /x: No such file or directory\n",
         ),
+        (
+            ModuleNotFoundError("No module named 'typer'", name="typer"),
+            125,
+            "Error: cannot load the Python package typer\nhint: install the program again, with what it depends on\n",
+        ),
         (RootlessError("a\x1b[31m\nb\u202e"), 125, "Error: a\\x1b[31m\\nb\\u202e\n"),
         (RootlessError("name \udcff"), 125, "Error: name \\udcff\n"),
     ],
