@@ -112,8 +112,6 @@ def start(plan: Plan, caller: Channel, streams: tuple[int, int, int], shim: int)
 
     # 3. Everything that comes from the host, as the caller.
     libc.mount(None, "/", None, MS_REC | MS_SLAVE)
-    rootfs = Rootfs(plan.rootfs)
-    rootfs.open(site)
     volumes = [(path, os.open(volume, os.O_RDONLY | os.O_DIRECTORY)) for path, volume in plan.copy_up]
     for operation in plan.operations:
         operation.open(site)
@@ -121,8 +119,11 @@ def start(plan: Plan, caller: Channel, streams: tuple[int, int, int], shim: int)
     if plan.oom_score_adj is not None:
         set_oom_score(plan.oom_score_adj, site)
 
-    # 4. Become 0 of the container's map.
+    # 4. Become 0 of the container's map. The root file system is reached with the caller's id, but an overlay needs the
+    # map, or it may not clear away what an earlier start left in its work directory.
     expect(caller, wire.MAPPED)
+    rootfs = Rootfs(plan.rootfs)
+    rootfs.open(site)
     become_root(plan.idmap)
     libc.die_with_parent(signals.SIGKILL, shim)
     libc.new_session_keyring()

@@ -118,6 +118,8 @@ def overlay(root: RootfsMount, site: Site) -> int:
 
 def _new_overlay(lower: list[str], upper: str, work: str, options: list[str]) -> int:
     """By the mount calls on descriptors: each layer is one option of its own (Linux 6.8)."""
+    if upper:
+        _open_up(work)
     context = fsopen("overlay")
     held: list[int] = []
     try:
@@ -137,6 +139,14 @@ def _new_overlay(lower: list[str], upper: str, work: str, options: list[str]) ->
     finally:
         for fd in held:
             os.close(fd)
+
+
+def _open_up(work: str) -> None:
+    """The kernel makes a directory without permissions in ``work``; one whose owner is not mapped it could not reuse."""
+    try:
+        os.chmod(f"{work}/work", 0o700)
+    except OSError:
+        return
 
 
 def _short(path: str, held: list[int]) -> str:

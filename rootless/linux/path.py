@@ -20,6 +20,7 @@ RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH, RE
 INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 O_PATH = os.O_PATH
 _RETRIES = 128
+_CHUNK = 1 << 16
 
 _openat2 = system_call(c_int, c_char_p, c_char_p, c_ulong)
 
@@ -69,7 +70,7 @@ def read_regular(root: int, path: Path, limit: int) -> bytes | None:
     try:
         parts = []
         while limit > 0:
-            part = os.read(fd, limit)
+            part = os.read(fd, min(limit, _CHUNK))
             if not part:
                 break
             parts.append(part)
