@@ -65,7 +65,8 @@ def unpack(
     child in the user namespace; it may wait for blobs that are still on their way. ``in_userns`` runs a function as
     root of the namespace that ``map_key`` stands for and returns its bytes. ``confine`` is called in each worker with
     the descriptor of the only directory that it will write to, before a byte of the archive is read.
-    ``progress(DiffID, compressed bytes read)`` is called in the workers, so that it should write to a pipe.
+    ``progress(DiffID, compressed bytes read)`` is called in the workers, so that it should write to a pipe; the last
+    call for a layer says that it is complete.
     ``workers`` (0: one for each processor) work at a time.
 
     Raises StorageError: a broken or hostile archive, a DiffID that is not the content's, a full disk. Then nothing
@@ -185,6 +186,8 @@ class _Job:
                 f"cannot use the layer {source.diff_id}: its content is {stream.digest()}",
                 hint="the image's configuration does not belong to its layers; tell who made it",
             )
+        if self._progress is not None:
+            self._progress(source.diff_id, stream.consumed)
         return {
             "diff_id": source.diff_id,
             "map": self._map_key,

@@ -41,7 +41,9 @@ class Extractor:
         self._root_fd = root_fd
         self._owners = owners
         self._ids = ids
+        self._limits = limits
         self._times: dict[bytes, int] = {}
+        self._opaque: set[bytes] = set()
         # Whether a new file's group or mode may come from its directory (set-group-ID bit, default ACL).
         self._inherits = False
 
@@ -70,6 +72,8 @@ class Extractor:
         if _WHITEOUT in entry.name and self._whiteout(entry.name):
             return
         place = self.tree.place(head)
+        if len(place.path) + len(base) >= self._limits.path_bytes:
+            raise StorageError(f"cannot unpack a path of more than {self._limits.path_bytes} bytes")
         self.entries += 1
         if entry.kind == tar.REGULAR:
             self._regular(place, base, entry, reader)
@@ -102,10 +106,13 @@ class Extractor:
         place = self.tree.place(b"/".join(names[:-1]))
         if base == _OPAQUE:
             self.tree.make_opaque(place.fd, b".")
+            self._opaque.add(place.path)
             return True
         target = base[len(_WHITEOUT):]
         if target in (b"", b".", b".."):
             raise StorageError(f"cannot unpack {shown(os.fsdecode(name))}: the whiteout names no entry")
+        if self._opaque and self._in_opaque(place.path):
+            return True  # nothing is left to hide, and the kernel would list the device's name
         try:
             os.mknod(target, stat.S_IFCHR, 0, dir_fd=place.fd)
         except FileExistsError:
@@ -117,6 +124,14 @@ class Extractor:
                 "cannot make a whiteout: this file system has no character devices",
                 hint="use a store on a local file system with --root",
             ) from error
+        return True
+
+    def _in_opaque(self, path: bytes) -> bool:
+        """Whether the directory, or one above it, hides everything below this layer already."""
+        while path not in self._opaque:
+            if not path:
+                return False
+            path = path.rpartition(b"/")[0]
         return True
 
     # One method per kind.
@@ -181,6 +196,7 @@ class Extractor:
                 self._attributes(fd, place, base, entry, exact=True)
                 if hides:
                     os.setxattr(fd, attributes.OPAQUE, b"y")
+                    self._opaque.add(path)
             finally:
                 os.close(fd)
         self._times[path] = entry.mtime_ns

@@ -162,7 +162,7 @@ class LayerStream:
         self._limits = limits
         self._on_read = on_read
         self._hash = hashlib.sha256()
-        self._consumed = 0
+        self.consumed = 0  # compressed bytes read so far
         self._size = 0
         self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(_QUEUED)
         self._thread: threading.Thread | None = None
@@ -180,9 +180,9 @@ class LayerStream:
     def read(self, size: int) -> bytes:
         """Read compressed bytes, reporting them (the decoders read through this)."""
         data = self._source.read(size)
-        self._consumed += len(data)
+        self.consumed += len(data)
         if self._on_read is not None and data:
-            self._on_read(self._consumed)
+            self._on_read(self.consumed)
         return data
 
     def _chunks(self, first: bytes) -> Iterator[bytes]:

@@ -19,10 +19,11 @@ OPAQUE = "user.overlay.opaque"
 def visible(layer_dirs: Sequence[str], container_dir: str) -> list[str]:
     """The layers to mount, topmost first, down to one whose root hides all below it.
 
-    Overlay file systems do not look at the opaque mark of a layer's root. An image without layers gets an empty one.
+    Overlay file systems do not look at the opaque mark of a layer's root, and the kernel mounts no directory twice (of
+    a repeated layer only the topmost can be seen). An image without layers gets an empty one.
     """
     found = []
-    for directory in reversed(layer_dirs):
+    for directory in dict.fromkeys(reversed(layer_dirs)):
         found.append(directory)
         try:
             if os.getxattr(directory, OPAQUE) == b"y":

@@ -78,8 +78,8 @@ class FuseOverlayfsDriver:
 
 
 def _mapping(kind: str, stored: list[tuple[int, int, int]], wanted: list[tuple[int, int, int]]) -> str:
-    """The helper's option: id in the container, id on the disk as the container's namespace sees it, length."""
+    """The helper's option: id on the disk as the container's namespace sees it, id to show, length."""
     from storage.idmaps import between
 
     rows = between(stored, wanted)
-    return f"{kind}mapping=" + ":".join(f"{shown}:{seen}:{length}" for shown, seen, length in rows)
+    return f"{kind}mapping=" + ":".join(f"{seen}:{shown}:{length}" for shown, seen, length in rows)
