@@ -316,7 +316,7 @@ def test_same_tree_as_gnu_tar(store: Store, tmp_path: Path, format_: str) -> Non
     os.utime(source / "a", ns=(1, 123_456_789_123_456_789))
     packed = tmp_path / "packed.tar"
     subprocess.run(
-        f"tar --format={format_} --sparse --sort=name -C {source} -cf {packed} .", shell=True, check=True,
+        f"tar --format={format_} --owner=0 --group=0 --sparse --sort=name -C {source} -cf {packed} .", shell=True, check=True,
     )
     data = packed.read_bytes()
     unpack_one(store, data, layers.diff_id(data), tmp_path)
