@@ -45,7 +45,7 @@ def report(error: BaseException) -> int:
     if isinstance(error, OSError) and error.strerror:
         print_error(_describe(error), _HINTS.get(error.errno or 0, ""))
     elif isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith(("rootless", "storage")):
-        print_error(f"cannot load the Python package {error.name}", "install the program again, with what it depends on")
+        print_error(f"cannot load the Python package {error.name}", "install the program again with its dependencies")
     elif isinstance(error, MemoryError):
         print_error("out of memory", _HINTS[errno.ENOMEM])
     else:

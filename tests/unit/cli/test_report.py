@@ -31,7 +31,7 @@ from storage.errors import StorageError
         (
             ModuleNotFoundError("No module named 'typer'", name="typer"),
             125,
-            "Error: cannot load the Python package typer\nhint: install the program again, with what it depends on\n",
+            "Error: cannot load the Python package typer\nhint: install the program again with its dependencies\n",
         ),
         (RootlessError("a\x1b[31m\nb\u202e"), 125, "Error: a\\x1b[31m\\nb\\u202e\n"),
         (RootlessError("name \udcff"), 125, "Error: name \\udcff\n"),
