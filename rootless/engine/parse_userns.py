@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_ID = 0xFFFFFFFE
-AUTO_SIZE = 65536
 
 
 class UserNamespace:
@@ -56,8 +55,6 @@ def parse_userns(text: str, uidmaps: Iterable[str] = (), gidmaps: Iterable[str] 
         setattr(space, key, int(value))
     if space.size == 0:
         raise UsageError("cannot use size=0 in --userns")
-    if mode == "auto" and space.size is None:
-        space.size = AUTO_SIZE
     return space
 
 

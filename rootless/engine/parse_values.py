@@ -6,11 +6,9 @@ Every parser takes the text a user typed and the flag it came from, and raises U
 from __future__ import annotations
 
 from rootless.errors import UsageError
+from storage.names import MAX_LENGTH, is_name
 
-NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
-NAME_STARTS = NAME_CHARACTERS - frozenset("_.-")
 NAME_RULE = "names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*"
-MAX_NAME = 253
 
 _TRUE = frozenset(("1", "t", "true", "yes", "y", "on"))
 _FALSE = frozenset(("0", "f", "false", "no", "n", "off"))
@@ -31,15 +29,10 @@ def is_digits(text: str) -> bool:
     return bool(text) and _DIGITS.issuperset(text)
 
 
-def is_name(text: str) -> bool:
-    """Whether the text can name a container or a volume."""
-    return bool(text) and len(text) <= MAX_NAME and text[0] in NAME_STARTS and NAME_CHARACTERS.issuperset(text)
-
-
 def check_name(kind: str, text: str) -> str:
     """The name itself, or UsageError; ``kind`` is ``container``, ``volume``, ..."""
     if not is_name(text):
-        raise UsageError(f"cannot name a {kind} {text[:80]!r}: {NAME_RULE}, at most {MAX_NAME} characters")
+        raise UsageError(f"cannot name a {kind} {text[:80]!r}: {NAME_RULE}, at most {MAX_LENGTH} characters")
     return text
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         options: list[str]
         chown: bool
         overlay: bool
+        writable: bool
         upper: str
         work: str
         copy_up: bool
@@ -152,6 +153,7 @@ def apply_options(mount: UserMount, words: Iterable[str], flag: str) -> None:
         if copy_up:
             mount["options"].append("tmpcopyup")
     else:
+        mount["writable"] = seen.get("rw") == "rw"
         mount["options"] = volume_options(options)
         mount["copy_up"] = copy_up and not mount.get("overlay")
 

@@ -1,0 +1,80 @@
+"""The root file system of a container: layers found in (or made for) its id map, handed to the storage driver."""
+
+from __future__ import annotations
+
+from rootless.errors import RootlessError
+from storage import drivers as storage_drivers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rootless.engine.context import Engine
+    from rootless.userns import IdMap
+    from storage.drivers.base import Driver, RootfsMount
+    from storage.images import Image
+
+
+def choose(engine: Engine) -> Driver:
+    """The storage driver that was asked for, else the best one that works; found once for each boot."""
+    asked = engine.globals.get("storage_driver") or ""
+    if not asked:
+        from os import environ
+
+        asked = environ.get("STORAGE_DRIVER", "") or engine.config.storage_driver
+    return storage_drivers.choose(
+        engine.store.layout, lambda mount: _probe(engine, mount), _in_userns(engine), "copy" if asked == "vfs" else asked
+    )
+
+
+def _in_userns(engine: Engine) -> Callable[[Callable[[], bytes]], bytes]:
+    def run(function: Callable[[], bytes]) -> bytes:
+        from rootless.userns import run_in_userns
+
+        return run_in_userns(function, engine.idmap)
+
+    return run
+
+
+def _probe(engine: Engine, mount: RootfsMount) -> str:
+    """Whether the mount works here: empty, or why not."""
+    from rootless.engine.drivers_probe import attempt
+    from rootless.userns import run_in_userns
+
+    try:
+        return run_in_userns(lambda: attempt(mount).encode(), engine.idmap, mount_ns=True).decode()
+    except RootlessError as error:
+        return error.message
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def image_root(engine: Engine, image: Image, directory: str, idmap: IdMap, *, ephemeral: bool) -> RootfsMount:
+    """The layers of an image under a layer of the container's own in ``directory``."""
+    driver = engine.driver
+    if idmap is engine.idmap:
+        return driver.prepare(directory, engine.layers.paths(image.diff_ids), ephemeral=ephemeral)
+    if driver.maps_ids:
+        layers = engine.layers.paths(image.diff_ids)
+        return driver.prepare(directory, layers, ephemeral=ephemeral, stored=engine.idmap, wanted=idmap)
+    if engine.layers.missing(image.diff_ids, idmap.key()):
+        from storage.layers_remap import remap
+
+        remap(
+            engine.store.layout, image.diff_ids, stored=engine.idmap, wanted=idmap, in_userns=_in_userns(engine),
+            announce=_announce,
+        )  # fmt: skip
+    return driver.prepare(directory, engine.layers.paths(image.diff_ids, idmap.key()), ephemeral=ephemeral)
+
+
+def _announce(size: int) -> None:
+    import sys
+
+    print(f"Copying {size / 1e6:.1f} MB of layers for another id map (once for this image)", file=sys.stderr)
+
+
+def directory_root(engine: Engine, path: str, directory: str, overlay: bool) -> RootfsMount:
+    """A directory of the host as root file system; with ``overlay`` its changes are thrown away."""
+    from storage.drivers import host
+
+    return host.throw_away(directory, path, engine.driver) if overlay else host.directory(path)

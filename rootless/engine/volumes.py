@@ -1,0 +1,185 @@
+"""Volumes: create, list, inspect, remove, and which containers use them."""
+
+from __future__ import annotations
+
+from rootless.errors import InUseError, RootlessError, UsageError
+from storage.errors import NameInUseError, NotFoundError, StorageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from rootless.engine.context import Engine
+
+
+def create(engine: Engine, name: str | None, values: Mapping[str, Any]) -> str:
+    """Make a volume and return its name; a random one when none is given.
+
+    ``label``, ``opt``: ``key=value`` words. ``driver``: local is the only one. ``ignore``: an existing one will do.
+    """
+    if values.get("driver") not in (None, "", "local"):
+        hint = "the only driver is local"
+        raise RootlessError(f"cannot create a volume with the driver {str(values['driver'])[:40]!r}", hint)
+    from rootless.engine.parse_env import parse_labels
+
+    labels = parse_labels(values.get("label") or [])
+    options = parse_labels(values.get("opt") or [], flag="--opt")
+    check_options(options)
+    try:
+        return str(engine.store.volumes.create(name or None, "local", labels, options)["name"])
+    except NameInUseError:
+        if name and values.get("ignore"):
+            return name
+        raise
+
+
+def check_options(options: Mapping[str, str]) -> None:
+    """The options of the local driver that work without root: a bind of a directory of the host.
+
+    Anything else is mount(8) work: its result would have to be shared between containers, which only root can arrange.
+    """
+    if not options:
+        return
+    words = options.get("o", "").split(",")
+    kind = options.get("type", "none")
+    device = options.get("device", "")
+    known = not set(options) - {"type", "o", "device"}
+    if not known or kind not in ("none", "bind") or "bind" not in words or not device.startswith("/"):
+        hint = "without root only a bind works: --opt type=none --opt o=bind --opt device=/DIRECTORY"
+        raise UsageError("cannot mount a volume with these options", hint)
+    if set(words) - {"bind", "rbind", "ro", "rw", "noexec", "nodev", "nosuid"}:
+        raise UsageError(f"cannot use the volume options o={options['o'][:80]}", "use bind, ro, noexec, nodev, nosuid")
+
+
+def source(engine: Engine, record: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """(directory of the host that the volume stands for, mount options that it adds)."""
+    options = record["options"]
+    if options:
+        words = [word for word in options.get("o", "").split(",") if word not in ("bind", "rbind", "rw")]
+        return options["device"], words
+    return engine.store.volumes.path(record["name"]), []
+
+
+def users(engine: Engine) -> dict[str, list[str]]:
+    """Ids of the containers that mount each volume, by the volume's name."""
+    found: dict[str, list[str]] = {}
+    for container_id, record in engine.store.containers.list():
+        for name in volumes_of(record):
+            found.setdefault(name, []).append(container_id)
+    return found
+
+
+def volumes_of(record: Mapping[str, Any]) -> list[str]:
+    """Names of the volumes that a container mounts."""
+    return [mount["Name"] for mount in record.get("mounts", []) if mount["Type"] == "volume"]
+
+
+def _shape(engine: Engine, record: Mapping[str, Any], count: int) -> dict[str, Any]:
+    return {
+        "Name": record["name"],
+        "Driver": record["driver"],
+        "Mountpoint": source(engine, record)[0],
+        "CreatedAt": record["created"],
+        "Labels": record["labels"],
+        "Scope": "local",
+        "Options": record["options"],
+        "MountCount": count,
+        "NeedsCopyUp": not count,
+        "NeedsChown": not count,
+        "Anonymous": record["anonymous"],
+    }
+
+
+def inspect(engine: Engine, name: str) -> dict[str, Any]:
+    """One volume in the shape of ``podman volume inspect``. Raises when there is none."""
+    found = engine.store.volumes.find(name)
+    return _shape(engine, engine.store.volumes.load(found), len(users(engine).get(found, [])))
+
+
+def list_volumes(engine: Engine, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All volumes, by name, in the shape of ``podman volume ls --format json``.
+
+    ``filter``: name, label, label!, driver, dangling, since, until, scope, opt.
+    """
+    used = users(engine)
+    rows = [_shape(engine, record, len(used.get(record["name"], []))) for record in engine.store.volumes.list()]
+    words = values.get("filter") or []
+    if words:
+        from rootless.engine.filters import has_label, pattern, split
+        from rootless.engine.parse_values import parse_bool
+        from rootless.engine.times import parse_moment, parse_rfc3339
+
+        for key, wanted in split(words).items():
+            if key == "name":
+                patterns = [pattern(text) for text in wanted]
+                rows = [row for row in rows if any(one.search(row["Name"]) for one in patterns)]
+            elif key == "label":
+                rows = [row for row in rows if all(has_label(row["Labels"], text) for text in wanted)]
+            elif key == "label!":
+                rows = [row for row in rows if not any(has_label(row["Labels"], text) for text in wanted)]
+            elif key in ("driver", "scope"):
+                rows = [row for row in rows if row[key.capitalize()] in wanted]
+            elif key == "opt":
+                rows = [row for row in rows if any(has_label(row["Options"], text) for text in wanted)]
+            elif key == "dangling":
+                dangling = {parse_bool(text, "--filter dangling") for text in wanted}
+                rows = [row for row in rows if (row["MountCount"] == 0) in dangling]
+            elif key in ("until", "since", "after"):
+                moment = parse_moment(wanted[-1], f"--filter {key}")
+                before = key == "until"
+                rows = [row for row in rows if (parse_rfc3339(row["CreatedAt"]) < moment) == before]
+            else:
+                raise UsageError(f"cannot use the filter {key[:40]!r}: invalid volume filter")
+    return rows
+
+
+def remove(engine: Engine, names: Iterable[str], values: Mapping[str, Any]) -> list[str]:
+    """Remove volumes; the names as they were given. One that fails does not keep the others from it.
+
+    ``force``: the containers that use one go first, and a missing one is no failure. Raises the first failure at the
+    end: NotFoundError, InUseError, or what went wrong.
+    """
+    removed: list[str] = []
+    failure: RootlessError | StorageError | None = None
+    used = users(engine)
+    for name in names:
+        try:
+            found = engine.store.volumes.find(name)
+            _remove_one(engine, found, used.get(found, []), bool(values.get("force")))
+            removed.append(name)
+        except NotFoundError as error:
+            if not values.get("force"):
+                failure = failure or error
+        except (RootlessError, StorageError) as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+    return removed
+
+
+def _remove_one(engine: Engine, name: str, containers: list[str], force: bool) -> None:
+    if containers and not force:
+        ids = ", ".join(container_id[:12] for container_id in containers)
+        message = f"cannot remove volume {name}: it is being used by container {ids}"
+        raise InUseError(message, "remove them first, or use --force")
+    if containers:
+        from rootless.engine.removal import remove as remove_containers
+
+        remove_containers(engine, containers, {"force": True})
+    engine.store.volumes.remove(name, engine.delete_tree)
+
+
+def exists(engine: Engine, name: str) -> bool:
+    """Whether there is a volume of exactly this name."""
+    return engine.store.volumes.exists(name)
+
+
+def prune(engine: Engine, values: Mapping[str, Any]) -> list[str]:
+    """Remove the volumes that no container uses; the names of those removed.
+
+    ``filter``: label, label!, until; ``all=true`` is understood (named and anonymous are both pruned).
+    """
+    words = [word for word in values.get("filter") or [] if not word.startswith("all=")]
+    rows = list_volumes(engine, {"filter": [*words, "dangling=true"]})
+    return remove(engine, [row["Name"] for row in rows], {})
