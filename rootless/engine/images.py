@@ -83,6 +83,10 @@ def name_of(image: Image, text: str) -> str:
     for candidate in (str(reference.parse(text)), local_name(text)):
         if candidate in image.names:
             return candidate
+    name, tag, _ = reference.split(text)
+    ending = [each for each in image.names if each.endswith(f"/{name}:{tag or reference.DEFAULT_TAG}")]
+    if len(ending) == 1:
+        return ending[0]
     raise NotFoundError(f"{text}: tag not known")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -67,7 +68,7 @@ class WrongRangeError(TransientError):
 
 
 class Registry:
-    """A conversation with one endpoint. Safe to use from several threads once ``connect`` returned."""
+    """A conversation with one endpoint. Safe to use from several threads."""
 
     def __init__(
         self,
@@ -85,6 +86,7 @@ class Registry:
         self._helpers = credential_helpers
         self._base = ""
         self._auth: Authenticator | None = None
+        self._lock = threading.Lock()
 
     @functools.cached_property
     def _http(self) -> Http:
@@ -105,22 +107,32 @@ class Registry:
 
         Raises RegistryError if it is not reached.
         """
-        if self._base:
-            return
-        base = f"https://{self.endpoint.host}"
-        if self._insecure:
-            try:
-                self._http.exchange("GET", f"{base}/v2/").close()
-            except (TLSError, TransientError):
-                plain = f"http://{self.endpoint.host}"
-                self._retrying(lambda: self._http.exchange("GET", f"{plain}/v2/")).close()
-                base = plain
-        registry = origin(base)
+        self._connected()
+
+    def _connected(self) -> Authenticator:
+        """Connect once, whichever thread comes first."""
+        with self._lock:
+            if self._auth is None:
+                self._auth = self._find_scheme()
+            return self._auth
+
+    def _find_scheme(self) -> Authenticator:
         host = self.endpoint.host
-        self._auth = Authenticator(
-            registry, self._http, self._verified_http, self._credentials, lambda: trusted_realms(host)
-        )
+        base = f"https://{host}"
+        if self._insecure and not self._speaks_tls(base):
+            base = f"http://{host}"
+            self._retrying(lambda: self._http.exchange("GET", f"{base}/v2/")).close()
         self._base = base
+        return Authenticator(
+            origin(base), self._http, self._verified_http, self._credentials, lambda: trusted_realms(host)
+        )
+
+    def _speaks_tls(self, base: str) -> bool:
+        try:
+            self._http.exchange("GET", f"{base}/v2/").close()
+        except (TLSError, TransientError):
+            return False
+        return True
 
     @property
     def origin(self) -> Origin:
@@ -129,7 +141,6 @@ class Registry:
 
     def check_login(self) -> None:
         """Ask ``/v2/`` with the credentials. Raises UnauthorizedError if they are refused."""
-        self.connect()
         answer = self._request("GET", "/v2/", {}, scope="")
         status = answer.status
         answer.close()
@@ -195,18 +206,18 @@ class Registry:
 
     def _request(self, method: str, path: str, headers: dict[str, str], scope: str) -> Answer:
         """One request, with one new authorization if the registry itself answers 401."""
-        assert self._auth is not None
+        auth = self._connected()
         url = self._base + path
-        sent = self._auth.header(scope)
+        sent = auth.header(scope)
         answer = self._http.follow(method, url, headers, sent)
         if answer.status == 401 and answer.origin == self.origin:
             challenges = parse_challenges(answer.headers.get("WWW-Authenticate", ""))
             answer.close()
-            answer = self._http.follow(method, url, headers, self._auth.answer(challenges, scope, sent))
+            answer = self._http.follow(method, url, headers, auth.answer(challenges, scope, sent))
         answer.raise_if_transient()
         if answer.status == 401:
             answer.close()
-            raise self._auth.unauthorized()
+            raise auth.unauthorized()
         return answer
 
     def _expect(self, answer: Answer, status: int, what: str) -> None:
@@ -225,9 +236,8 @@ class Registry:
                 f"cannot find {place}{separator}{what}: manifest unknown", "check the tag, or leave it out for 'latest'"
             )
         if answer.status in (401, 403):
-            assert self._auth is not None
             hint = "the repository may not exist, or your account may not read it"
-            if not self._auth.has_credentials:
+            if not self._connected().has_credentials:
                 hint += f"; log in with 'rootless login {self.endpoint.host}'"
             raise UnauthorizedError(f"cannot read {place}: access denied", hint)
         detail = f": {message}" if message else ""

@@ -265,7 +265,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     waiting: list[Any] = [error]
     while waiting:
         current = waiting.pop()
-        if isinstance(current, BaseException) and id(current) not in seen:
+        if isinstance(current, BaseException) and not isinstance(current, RegistryError) and id(current) not in seen:
             seen.add(id(current))
             yield current
             waiting += [*current.args, getattr(current, "reason", None), current.__cause__, current.__context__]

@@ -1,0 +1,305 @@
+"""A registry in threads of the test's own process, whose misbehaviour a test scripts.
+
+>>> with FakeRegistry() as fake:
+...     image = fake.add_image("app", [b"layer"])
+...     fake.script("/blobs/", Reply(cut_after=100))
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+
+@dataclass
+class Seen:
+    """A request as it came in. Header names are in lower case."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes = b""
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        """The parameters behind ``?``."""
+        return parse_qs(urlsplit(self.path).query)
+
+
+@dataclass
+class Reply:
+    """What to do in place of (status given) or to (status None) the honest answer.
+
+    ``cut_after``: close the connection after so many bytes of the body. ``stall_after``: send nothing more after so
+    many bytes until ``release``. ``rate``: bytes per second. ``ignore_range``: answer 200 to a Range request.
+    ``content_range``: say this instead of the truth. ``flip``: change one bit of the body.
+    """
+
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    cut_after: int | None = None
+    stall_after: int | None = None
+    rate: float = 0.0
+    ignore_range: bool = False
+    content_range: str = ""
+    flip: bool = False
+    delay: float = 0.0
+
+
+@dataclass
+class _Scripted:
+    part: str
+    reply: Reply
+    times: int
+
+
+class FakeRegistry:
+    """A registry on a loopback port; use it as a context manager. ``host`` is "127.0.0.1:PORT"."""
+
+    def __init__(self, *, user: str = "", password: str = "", realm: str = "", address: str = "127.0.0.1") -> None:
+        """With ``user`` it wants Basic credentials; with ``realm`` bearer tokens from there ("self": its own /token)."""
+        self.user, self.password, self.realm = user, password, realm
+        self.manifests: dict[tuple[str, str], tuple[bytes, str]] = {}
+        self.blobs: dict[str, bytes] = {}
+        self.seen: list[Seen] = []
+        self.tokens: list[str] = []
+        self.token_body: bytes | None = None
+        self._scripted: list[_Scripted] = []
+        self._lock = threading.Lock()
+        self.released = threading.Event()
+        self._server = ThreadingHTTPServer((address, 0), _handler(self))
+        self._server.daemon_threads = True
+        self.host = f"{address}:{self._server.server_port}"
+        self.url = f"http://{self.host}"
+
+    def __enter__(self) -> FakeRegistry:
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.released.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def script(self, part: str, reply: Reply, times: int = 1) -> None:
+        """Use ``reply`` for the next ``times`` requests whose path holds ``part``."""
+        self._scripted.append(_Scripted(part, reply, times))
+
+    def take_script(self, path: str) -> Reply | None:
+        """The scripted reply for a request, if there is one left."""
+        with self._lock:
+            for scripted in self._scripted:
+                if scripted.part in path and scripted.times > 0:
+                    scripted.times -= 1
+                    return scripted.reply
+        return None
+
+    def requests(self, part: str) -> list[Seen]:
+        """The requests so far whose path holds ``part``."""
+        return [seen for seen in self.seen if part in seen.path]
+
+    # Content
+
+    def put_blob(self, data: bytes, media_type: str) -> dict[str, Any]:
+        """Hold a blob; its descriptor."""
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        self.blobs[digest] = data
+        return {"mediaType": media_type, "digest": digest, "size": len(data)}
+
+    def put_manifest(self, repository: str, document: object, tag: str = "latest", media_type: str = MANIFEST) -> str:
+        """Hold a manifest (an object, or its bytes) under its tag and its digest; the digest."""
+        data = document if isinstance(document, bytes) else json.dumps(document).encode()
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        for reference in (tag, digest):
+            self.manifests[repository, reference] = (data, media_type)
+        return digest
+
+    def add_image(
+        self,
+        repository: str,
+        layers: Sequence[bytes],
+        *,
+        tag: str = "latest",
+        architecture: str = "amd64",
+        config: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Hold an image of uncompressed layer archives; its manifest."""
+        document = {
+            "created": "2024-01-02T03:04:05Z",
+            "architecture": architecture,
+            "os": "linux",
+            "config": {"Cmd": ["/bin/sh"]},
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(tar).hexdigest()}" for tar in layers]},
+            **(config or {}),
+        }
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": self.put_blob(json.dumps(document).encode(), CONFIG),
+            "layers": [self.put_blob(gzip.compress(tar, 1, mtime=0), LAYER) for tar in layers],
+        }
+        self.put_manifest(repository, manifest, tag)
+        return manifest
+
+
+def layer(files: Mapping[str, bytes]) -> bytes:
+    """An uncompressed layer archive."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            member.mode = 0o644
+            tar.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+def _handler(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self._serve()
+
+        def do_HEAD(self) -> None:
+            self._serve()
+
+        def do_POST(self) -> None:
+            self._serve()
+
+        def handle_one_request(self) -> None:
+            try:
+                super().handle_one_request()
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True
+
+        def _serve(self) -> None:
+            try:
+                self._answer()
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True
+
+        def _answer(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            seen = Seen(self.command, self.path, headers, self.rfile.read(length))
+            registry.seen.append(seen)
+            reply = registry.take_script(self.path) or Reply()
+            time.sleep(reply.delay)
+            if reply.status is not None:
+                self._send(reply.status, dict(reply.headers), reply.body, reply)
+            elif urlsplit(self.path).path == "/token":
+                self._token(seen)
+            elif self._admitted(seen):
+                self._content(seen, reply)
+
+        def _admitted(self, seen: Seen) -> bool:
+            given = seen.headers.get("authorization", "")
+            basic = base64.b64encode(f"{registry.user}:{registry.password}".encode()).decode()
+            if registry.realm:
+                if given.removeprefix("Bearer ") in registry.tokens and given:
+                    return True
+                realm = f"{registry.url}/token" if registry.realm == "self" else registry.realm
+                challenge = f'Bearer realm="{realm}",service="fake",scope="repository:app:pull"'
+            elif not registry.user or given == f"Basic {basic}":
+                return True
+            else:
+                challenge = 'Basic realm="fake"'
+            body = b'{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}'
+            self._send(401, {"WWW-Authenticate": challenge, "Content-Type": "application/json"}, body)
+            return False
+
+        def _token(self, seen: Seen) -> None:
+            basic = base64.b64encode(f"{registry.user}:{registry.password}".encode()).decode()
+            if registry.user and seen.method == "GET" and seen.headers.get("authorization") != f"Basic {basic}":
+                self._send(401, {}, b"{}")
+                return
+            token = f"token-{len(registry.tokens)}"
+            registry.tokens.append(token)
+            body = registry.token_body if registry.token_body is not None else json.dumps({"token": token}).encode()
+            self._send(200, {"Content-Type": "application/json"}, body)
+
+        def _content(self, seen: Seen, reply: Reply) -> None:
+            parts = urlsplit(self.path).path.split("/")
+            if self.path == "/v2/":
+                self._send(200, {"Content-Type": "application/json"}, b"{}", reply)
+            elif "manifests" in parts:
+                found = registry.manifests.get(("/".join(parts[2:-2]), parts[-1]))
+                if found is None:
+                    self._send(404, {}, b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}')
+                    return
+                headers = {"Content-Type": found[1], **reply.headers}
+                self._send(200, headers, found[0], reply)
+            elif parts[-1] in registry.blobs:
+                self._blob(seen, registry.blobs[parts[-1]], reply)
+            else:
+                self._send(404, {}, b'{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown"}]}')
+
+        def _blob(self, seen: Seen, data: bytes, reply: Reply) -> None:
+            if reply.flip:
+                data = data[:-1] + bytes([data[-1] ^ 1])
+            wanted = seen.headers.get("range", "")
+            headers = {"Content-Type": "application/octet-stream", **reply.headers}
+            if wanted and not reply.ignore_range:
+                first, _, last = wanted.removeprefix("bytes=").partition("-")
+                start, end = int(first), int(last or len(data) - 1)
+                headers["Content-Range"] = reply.content_range or f"bytes {start}-{end}/{len(data)}"
+                self._send(206, headers, data[start : end + 1], reply)
+            else:
+                self._send(200, headers, data, reply)
+
+        def _send(self, status: int, headers: dict[str, str], body: bytes, reply: Reply | None = None) -> None:
+            reply = reply or Reply()
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            if "Content-Length" not in headers and "Transfer-Encoding" not in headers:
+                self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command == "HEAD":
+                return
+            if reply.cut_after is not None:
+                self._write(body[: reply.cut_after], reply)
+                self.wfile.flush()
+                self.connection.shutdown(2)
+                self.close_connection = True
+            elif reply.stall_after is not None:
+                self._write(body[: reply.stall_after], reply)
+                self.wfile.flush()
+                registry.released.wait(60)
+                self.close_connection = True
+            else:
+                self._write(body, reply)
+
+        def _write(self, body: bytes, reply: Reply) -> None:
+            if not reply.rate:
+                self.wfile.write(body)
+                return
+            step = max(1, int(reply.rate / 10))
+            for start in range(0, len(body), step):
+                self.wfile.write(body[start : start + step])
+                self.wfile.flush()
+                if registry.released.wait(0.1):
+                    return
+
+    return Handler
