@@ -5,6 +5,8 @@ A completion that fails completes nothing: there is nobody to read its error.
 
 from __future__ import annotations
 
+import typer
+
 from rootless.errors import RootlessError
 from storage.errors import StorageError
 
@@ -33,6 +35,11 @@ def images(incomplete: str) -> list[str]:
     full = [name for image in found for name in image.get("Names") or []]
     short = [name.removeprefix("docker.io/library/").removeprefix("localhost/") for name in full]
     return _matching(short, incomplete) or _matching(full, incomplete)
+
+
+def image_first(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of images for the first argument; what follows is the container's own command."""
+    return [] if context.params.get("args") else images(incomplete)
 
 
 def volumes(incomplete: str) -> list[str]:

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 Kind = Literal["bool", "text", "number", "list", "csv"]
-Completer = Callable[[str], list[str]]
+# Called with the beginning of the word, and with the context if it has a parameter for it.
+Completer = Callable[..., list[str]]
 
 TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
 FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))

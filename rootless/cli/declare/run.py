@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from rootless.cli.declare.command import Command
-from rootless.cli.declare.complete import images, volumes
+from rootless.cli.declare.complete import image_first, volumes
 from rootless.cli.declare.options import Arguments, Option, commas, flag, many, number, panel, text
 from rootless.cli.declare.pulling import PLATFORM, REGISTRY
 
-IMAGE_COMMAND = Arguments("IMAGE [COMMAND [ARG...]]", least=1, complete=images)
+IMAGE_COMMAND = Arguments("IMAGE [COMMAND [ARG...]]", least=1, complete=image_first)
 
 GENERAL = panel(
     "General",
