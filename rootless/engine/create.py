@@ -181,8 +181,8 @@ _KEPT = (
 def describe(engine: Engine, options: RunOptions, source: Source, arguments: Sequence[str]) -> dict[str, Any]:
     """The record of a new container: what ps, inspect, start and the collection of garbage read.
 
-    ``id`` and ``name`` are added by the store, ``mounts`` and ``anonymous`` once volumes are there. ``layers`` keeps the
-    image's layers from being collected.
+    ``id`` and ``name`` are added by the store, ``mounts`` and ``anonymous`` once volumes are there. ``layers`` keeps
+    the image's layers from being collected.
     """
     image = source.image
     entrypoint, command = entrypoint_and_command(options, source.config, arguments)

@@ -22,9 +22,8 @@ def choose(engine: Engine) -> Driver:
         from os import environ
 
         asked = environ.get("STORAGE_DRIVER", "") or engine.config.storage_driver
-    return storage_drivers.choose(
-        engine.store.layout, lambda mount: _probe(engine, mount), _in_userns(engine), "copy" if asked == "vfs" else asked
-    )
+    wanted = "copy" if asked == "vfs" else asked  # podman's name for it
+    return storage_drivers.choose(engine.store.layout, lambda mount: _probe(engine, mount), _in_userns(engine), wanted)
 
 
 def _in_userns(engine: Engine) -> Callable[[Callable[[], bytes]], bytes]:

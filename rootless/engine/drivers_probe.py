@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def attempt(mount: RootfsMount) -> str:
-    """Mount, make a file, replace ``kept``, remove ``kept``; empty, or what failed. Runs as root of a user namespace."""
+    """Mount, make a file, replace ``kept``, remove it; empty, or what failed. Runs as root of a user namespace."""
     site = Site()
     helper = 0
     if mount["kind"] == "fuse-overlayfs":
@@ -23,6 +23,7 @@ def attempt(mount: RootfsMount) -> str:
         helper = mount_fuse(mount, mount.get("helper", ""))
     try:
         rootfs = Rootfs(mount)
+        rootfs.reach()
         rootfs.open(site)
         root = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=rootfs.attach())
         if "gone" in os.listdir(root):

@@ -1,4 +1,4 @@
-"""``inspect``: all that is known of a container, in the shape of ``podman container inspect``, and how it is isolated."""
+"""``inspect``: all that is known of a container, as ``podman container inspect`` has it, and how it is isolated."""
 
 from __future__ import annotations
 
@@ -146,11 +146,10 @@ def _network_settings(record: Object, current: Status) -> Object:
 
 
 def _config(record: Object, options: Object, process: Object) -> Object:
-    from rootless.engine.parse_values import signal_name
+    from rootless.linux.signals import name as signal_name
 
-    exposed = {
-        f"{number}/{protocol}": {} for number, protocols in (record.get("exposed") or {}).items() for protocol in protocols
-    }
+    ports = record.get("exposed") or {}
+    exposed: Object = {f"{number}/{protocol}": {} for number, protocols in ports.items() for protocol in protocols}
     entrypoint = record.get("entrypoint") or []
     return {
         "Hostname": record.get("hostname", ""),
@@ -224,7 +223,7 @@ def _host_config(record: Object, options: Object, log: str) -> Object:
         "CgroupManager": "disabled",
         "CgroupMode": options.get("cgroupns", "private"),
         "ContainerIDFile": record.get("cidfile", ""),
-        "LogConfig": {"Type": options.get("log_driver", "k8s-file"), "Config": None, "Path": log, "Tag": "", "Size": "0B"},
+        "LogConfig": {"Type": options.get("log_driver", ""), "Config": None, "Path": log, "Tag": "", "Size": "0B"},
         "NetworkMode": record["network"] or "pasta",
         "PortBindings": bindings,
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     Row = dict[str, Any]
 
 # podman's keys, and the names in /proc/PID/ns.
-_NAMESPACES = {"mnt": "mnt", "cgroup": "cgroup", "ipc": "ipc", "net": "net", "pidns": "pid", "user": "user", "uts": "uts"}
+_NAMESPACES = {
+    "mnt": "mnt", "cgroup": "cgroup", "ipc": "ipc", "net": "net", "pidns": "pid", "user": "user", "uts": "uts",
+}  # fmt: skip
 
 
 def list_containers(engine: Engine, values: Mapping[str, Any]) -> list[Row]:

@@ -16,13 +16,6 @@ _DIGITS = frozenset("0123456789")
 _UNITS = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4, "p": 1024**5}
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
-SIGNALS = {
-    "HUP": 1, "INT": 2, "QUIT": 3, "ILL": 4, "TRAP": 5, "ABRT": 6, "IOT": 6, "BUS": 7, "FPE": 8, "KILL": 9,
-    "USR1": 10, "SEGV": 11, "USR2": 12, "PIPE": 13, "ALRM": 14, "TERM": 15, "STKFLT": 16, "CHLD": 17, "CLD": 17,
-    "CONT": 18, "STOP": 19, "TSTP": 20, "TTIN": 21, "TTOU": 22, "URG": 23, "XCPU": 24, "XFSZ": 25, "VTALRM": 26,
-    "PROF": 27, "WINCH": 28, "IO": 29, "POLL": 29, "PWR": 30, "SYS": 31,
-}  # fmt: skip
-
 
 def is_digits(text: str) -> bool:
     """Whether the text is one or more ASCII digits (str.isdigit() also takes other scripts' digits)."""
@@ -108,25 +101,9 @@ def parse_octal(text: str, flag: str, limit: int = 0o7777) -> int:
 
 def parse_signal(text: str, flag: str) -> int:
     """The number of a signal given as ``TERM``, ``SIGTERM``, ``15``, ``RTMIN+3`` or ``RTMAX-1``."""
-    name = text.upper().removeprefix("SIG")
-    if is_digits(name) and len(name) <= 3 and 1 <= int(name) <= 64:
-        return int(name)
-    number = SIGNALS.get(name)
-    if number is None:
-        for word, base, sign in (("RTMIN", 34, "+"), ("RTMAX", 64, "-")):
-            offset = name[len(word) + 1 :]
-            if name == word:
-                number = base
-            elif name.startswith(word + sign) and is_digits(offset) and len(offset) <= 2:
-                number = base + int(offset) if sign == "+" else base - int(offset)
-    if number is None or not 1 <= number <= 64:
-        raise UsageError(f"cannot use {text[:80]!r} for {flag}: no such signal")
-    return number
+    from rootless.linux.signals import number
 
-
-def signal_name(number: int) -> str:
-    """``SIGTERM`` for 15; ``SIGRTMIN+n`` for a real-time signal."""
-    for name, value in SIGNALS.items():
-        if value == number:
-            return "SIG" + name
-    return f"SIGRTMIN+{number - 34}"
+    try:
+        return number(text)
+    except ValueError:
+        raise UsageError(f"cannot use {text[:80]!r} for {flag}: no such signal") from None

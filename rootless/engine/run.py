@@ -7,7 +7,10 @@ import time
 
 from rootless import network as networks
 from rootless.engine.create import prepare
-from rootless.engine.status import record_exit, record_start
+from rootless.engine.status import STARTED, record_exit, record_start
+from rootless.errors import RootlessError, UsageError
+from rootless.linux import signals
+from rootless.linux.libc import die_with_parent
 from rootless.runtime import launch, plan, state
 from rootless.security import seccomp
 
@@ -18,13 +21,16 @@ if TYPE_CHECKING:
 
     from rootless.engine.container import Container
     from rootless.engine.context import Engine
+    from rootless.init.plan import Plan
     from rootless.network import Network
+    from rootless.network.helper import NetworkHandle
     from rootless.runtime.launch import Process
 
 
 def run(engine: Engine, values: Mapping[str, Any], image_name: str, arguments: Sequence[str]) -> int:
     """Make a container, start it in the foreground and wait for it; its exit code. ``rm``: then remove it."""
     temporary = bool(values.get("rm"))
+    check_descriptors(values.get("preserve_fds"))
     container, network = prepare(engine, values, image_name, arguments, durable=not temporary)
     with engine.store.containers.lock(container.id):
         try:
@@ -36,21 +42,197 @@ def run(engine: Engine, values: Mapping[str, Any], image_name: str, arguments: S
                 discard(engine, container.id, True)
 
 
+def check_descriptors(count: str | None) -> None:
+    """Refuse ``--preserve-fds`` for descriptors that the caller did not open, before this program opens some itself."""
+    if not count or not count.isdigit():
+        return
+    for fd in range(3, 3 + min(int(count), 1 << 16)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            raise UsageError(f"cannot preserve file descriptor {fd}: it is not open") from None
+
+
+class Streams:
+    """What becomes 0, 1 and 2 of the container, and the read ends of the pipes between it and the log."""
+
+    __slots__ = ("attached", "given", "log", "opened", "pipes")
+
+    def __init__(self, engine: Engine, container: Container) -> None:
+        options = container.record["options"]
+        attach = options["attach"]
+        self.opened: list[int] = []
+        self.pipes: tuple[int, int] | None = None
+        self.attached = (not attach or "stdout" in attach, not attach or "stderr" in attach)
+        self.log = None
+        driver = options["log_driver"]
+        if driver in ("k8s-file", "json-file") and not container.record["rm"]:
+            from rootless.monitor import Log
+
+            self.log = Log(engine.store.layout.container_log(container.id))
+        given = [0, 1, 2]
+        if not options["interactive"] or (attach and "stdin" not in attach):
+            given[0] = self._open(os.O_RDONLY)
+        if not options["tty"] and (self.log is not None or not all(self.attached)):
+            first, second = os.pipe(), os.pipe()
+            self.pipes = (first[0], second[0])
+            given[1:] = [first[1], second[1]]
+            self.opened += given[1:]
+        self.given = (given[0], given[1], given[2])
+
+    def _open(self, flags: int) -> int:
+        fd = os.open("/dev/null", flags | os.O_CLOEXEC)
+        self.opened.append(fd)
+        return fd
+
+    def close_given(self) -> None:
+        """Let go of the container's ends, so that the end of its output is seen."""
+        for fd in self.opened:
+            os.close(fd)
+        self.opened = []
+
+
 def foreground(engine: Engine, container: Container, network: Network) -> int:
-    """Start a container that is ready, connect it to the caller, and wait for its end. The caller holds its lock."""
-    process = launch.create(compile_plan(engine, container), (0, 1, 2), None)
-    process.start()
-    return process.wait()
+    """Start a container that is ready, show it to the caller, and wait for its end. The caller holds its lock.
+
+    Its exit code is put down unless the container goes with it (``--rm``). Raises RootlessError when it cannot be
+    started; what was started for it is gone then.
+    """
+    temporary = container.record["rm"]
+    streams = Streams(engine, container)
+    handles: list[NetworkHandle] = []
+
+    def attach(pid: int) -> None:
+        handle = networks.attach(network, pid)
+        if handle is not None:
+            handles.append(handle)
+
+    plan_made = compile_plan(container)
+    if engine.globals.get("debug"):
+        _print_plan(plan_made)
+    started = 0
+    try:
+        process = launch.create(plan_made, streams.given, attach)
+        try:
+            streams.close_given()
+            for handle in handles:
+                handle.wait_ready()
+            started = time.time_ns()
+            _record_running(engine, container, process, started, temporary)
+            code = _follow(container, process, streams)
+        except BaseException:
+            process.close()
+            raise
+    except RootlessError as error:
+        if started and not temporary:
+            record_exit(engine, container.id, started, time.time_ns(), error.exit_code, error.message)
+        raise
+    finally:
+        for handle in handles:
+            handle.close()
+        _forget_running(engine, container)
+    if not temporary:
+        record_exit(engine, container.id, started, time.time_ns(), code)
+    return code
 
 
-def compile_plan(engine: Engine, container: Container) -> Any:
+def compile_plan(container: Container) -> Plan:
+    """The flat plan of the container's start, with the system call filter in it."""
     extras = dict(container.extras)
-    record = container.record
-    profile = record["seccomp"]
-    if profile == "unconfined":
-        extras["seccomp"] = None
-    else:
+    profile = container.record["seccomp"]
+    extras["seccomp"] = None
+    if profile != "unconfined":
         bounding = container.spec["process"]["capabilities"]["bounding"]
         path = None if profile == "default" else profile
-        extras["seccomp"] = seccomp.program(path, bounding, record["options"]["hardened"])
-    return plan.compile(container.spec, container.rootfs, container.idmap, extras)
+        extras["seccomp"] = seccomp.program(path, bounding, container.record["options"]["hardened"])
+    if container.record["rm"]:
+        # What the container wrote belongs to its users; the shim, still root among them, deletes it.
+        extras["cleanup"] = [path for path in (container.rootfs["upper"], container.rootfs["work"]) if path]
+    return plan.compile(container.spec, container.rootfs, container.idmap, extras)  # type: ignore[arg-type]
+
+
+def _print_plan(made: Plan) -> None:
+    import sys
+
+    for line in made.describe():
+        print(line, file=sys.stderr)
+
+
+def _record_running(
+    engine: Engine, container: Container, process: Process, started: int, temporary: bool
+) -> None:
+    directory = engine.run_directory(container.id)
+    try:
+        os.mkdir(directory, 0o700)
+    except FileExistsError:
+        pass
+    found = state.of_process(container.id, process.pid, container.directory)
+    found["started"] = True
+    found["annotations"] = {STARTED: str(started)}
+    state.write(directory, found)
+    if not temporary:
+        record_start(engine, container.id, started)
+    pidfile = container.record["options"]["pidfile"]
+    if pidfile:
+        _write_pidfile(pidfile, process.pid)
+
+
+def _write_pidfile(path: str, pid: int) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(fd, str(pid).encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise RootlessError(f"cannot write the pid file {path}: {error.strerror}") from None
+
+
+def _forget_running(engine: Engine, container: Container) -> None:
+    directory = engine.run_directory(container.id)
+    try:
+        os.unlink(f"{directory}/{state.NAME}")
+        os.rmdir(directory)
+    except OSError:
+        return
+
+
+def _follow(container: Container, process: Process, streams: Streams) -> int:
+    """Let the program start and stay until it ends; after ``--timeout`` seconds it is killed."""
+    from rootless.engine.stdio import follow
+
+    options = container.record["options"]
+    watcher = _limit_time(process, options["timeout"]) if options["timeout"] else 0
+    try:
+        code = follow(
+            process,
+            interactive=options["interactive"] and (not options["attach"] or "stdin" in options["attach"]),
+            sig_proxy=options["sig_proxy"],
+            pipes=streams.pipes,
+            attached=streams.attached,
+            log=streams.log,
+        )
+    finally:
+        if watcher:
+            os.kill(watcher, signals.SIGKILL)
+            os.waitpid(watcher, 0)
+    assert code is not None  # there are no detach keys
+    return code
+
+
+def _limit_time(process: Process, seconds: int) -> int:
+    """Kill the container after ``seconds``; the pid of the child that does, which ends with this process.
+
+    A timer's signal would not do: every signal of this process is passed on to the container.
+    """
+    caller = os.getpid()
+    child = os.fork()
+    if child == 0:
+        try:
+            signals.reset()
+            die_with_parent(signals.SIGKILL, caller)
+            time.sleep(seconds)
+            process.kill(signals.SIGKILL)
+        finally:
+            os._exit(0)
+    return child

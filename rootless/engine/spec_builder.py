@@ -31,9 +31,9 @@ RLIMITS = {"NOFILE": (1048576, 1048576), "NPROC": (4194304, 4194304)}
 class Facts:
     """What the Spec depends on beside options and image.
 
-    ``environ``: the caller's environment. ``hostname``: the container's. ``files``: generated files, (path on the host, path in the container). ``mounts``: the user's
-    mounts, resolved. ``devices``: mounts of the host's devices. ``keep_id_user``: ``uid:gid`` of the caller inside,
-    with keep-id. ``cgroup``: whether the cgroup file system can be shown.
+    ``environ``: the caller's environment. ``hostname``: the container's. ``files``: generated files, (path on the host,
+    path in the container). ``mounts``: the user's mounts, resolved. ``devices``: mounts of the host's devices.
+    ``keep_id_user``: ``uid:gid`` of the caller inside, with keep-id. ``cgroup``: whether cgroups can be shown.
     """
 
     __slots__ = (

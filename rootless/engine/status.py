@@ -18,6 +18,10 @@ KILLED = 128 + 9
 """The exit code of a container whose end nobody saw: it dies with its caller, by SIGKILL."""
 
 
+STARTED = "started"
+"""The annotation of the runtime's state that holds when the program was let go, in nanoseconds since the epoch."""
+
+
 class Status:
     """``state`` is created, running or exited. Times are nanoseconds since the epoch, 0: never. ``pid``: the host's."""
 
@@ -58,6 +62,9 @@ def status(engine: Engine, container_id: str) -> Status:
         live = {"pid": 0}
     last = _read(layout.container_exit(container_id))
     started = _number(last.get("started"))
+    if live is not None and not started:
+        text = (live.get("annotations") or {}).get(STARTED, "")
+        started = int(text) if text.isdigit() else 0
     if live is not None and runtime_state.status(live) == "running":
         return Status("running", live["pid"], started, 0, 0, "")
     if not started and live is None:
@@ -83,10 +90,10 @@ def running_ids(engine: Engine) -> list[str]:
         return []
 
 
-def record_start(engine: Engine, container_id: str, started: int, durable: bool) -> None:
-    """Put down that a container was started, so that a reboot is not taken for never started."""
+def record_start(engine: Engine, container_id: str, started: int) -> None:
+    """Put down that a container was started, so that after a reboot it is not taken for one that never was."""
     data = jsonfast.dump_bytes({"started": started})
-    atomic.write(engine.store.layout.container_exit(container_id), data, durable=durable)
+    atomic.write(engine.store.layout.container_exit(container_id), data, durable=False)
 
 
 def record_exit(
