@@ -22,12 +22,15 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def sync_directory(path: str) -> None:
-    """Make the names in directory ``path`` durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Make the names in directory ``path`` durable. Raises ``StorageError``."""
     try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise os_error(f"cannot write {path} to disk", error) from error
 
 
 def write_new(path: str, data: bytes, durable: bool = True) -> None:

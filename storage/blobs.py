@@ -72,8 +72,11 @@ class BlobWriter:
         """Begin again at offset 0 (the source cannot continue, or continued with other bytes)."""
         import hashlib
 
-        os.ftruncate(self._fd, 0)
-        os.lseek(self._fd, 0, os.SEEK_SET)
+        try:
+            os.ftruncate(self._fd, 0)
+            os.lseek(self._fd, 0, os.SEEK_SET)
+        except OSError as error:
+            raise os_error(f"cannot store {self.digest}", error) from error
         self._hash = hashlib.new(self.digest.algorithm)
         self.offset = 0
 
@@ -120,7 +123,10 @@ class BlobWriter:
     def close(self) -> None:
         """Give the digest up; what was written is kept for a later writer."""
         if self._fd >= 0 and not self.done and self.offset == 0:
-            os.unlink(self._lock.path)
+            try:
+                os.unlink(self._lock.path)
+            except OSError:
+                pass  # an empty part, for the next sweep
         self._lock.release()
         self._fd = -1
 

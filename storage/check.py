@@ -13,6 +13,7 @@ from functools import partial
 
 from storage import atomic, check_images, gc, jsonfast, locks, trees
 from storage.errors import StorageError, shown
+from storage.layout import names_in
 from storage.names import is_name
 from storage.problem import Problem
 from storage.store import OCI_LAYOUT
@@ -100,7 +101,7 @@ def _containers(store: Store, progress: Callable[[str], None], delete_tree: Dele
     """Every container's record can be read and its name leads to it."""
     layout = store.layout
     ids = set(store.containers.ids())
-    for stranger in sorted(set(os.listdir(layout.containers)) - ids):
+    for stranger in sorted(set(names_in(layout.containers)) - ids):
         yield Problem("container", stranger, "its name is not a container's id")
     for container_id in sorted(ids):
         progress(f"container {container_id[:12]}")
@@ -143,7 +144,7 @@ def _names(store: Store, progress: Callable[[str], None], _: DeleteTree | None) 
 def _volumes(store: Store, progress: Callable[[str], None], _: DeleteTree | None) -> Iterator[Problem]:
     """Every volume has its data and a record that can be read."""
     layout = store.layout
-    for name in sorted(os.listdir(layout.volumes)):
+    for name in sorted(names_in(layout.volumes)):
         progress(f"volume {name}")
         if not is_name(name):
             yield Problem("volume", name, "its name is not that of a volume")
@@ -162,7 +163,7 @@ def _leftovers(store: Store, progress: Callable[[str], None], delete_tree: Delet
     progress("leftovers")
     layout = store.layout
     for directory, problem in ((layout.tmp, "the work of a killed process"), (layout.trash, "not yet deleted")):
-        for name in sorted(os.listdir(directory)):
+        for name in sorted(names_in(directory)):
             path = f"{directory}/{name}"
             if name.endswith(".part") or (directory == layout.tmp and locks.is_held(path)):
                 continue

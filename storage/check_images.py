@@ -12,6 +12,7 @@ from storage.errors import DamagedError, StorageError
 from storage.images import IMAGE_ID, Image
 from storage.index import name_of
 from storage.layers import link as make_link
+from storage.layout import names_in
 from storage.locks import Lock
 from storage.oci import Digest
 from storage.problem import Problem
@@ -93,9 +94,9 @@ def _manifests(store: Store) -> Iterator[Descriptor]:
 
 def blobs(store: Store, progress: Callable[[str], None], _: DeleteTree | None) -> Iterator[Problem]:
     """Every blob has the bytes that its name says."""
-    for algorithm in sorted(os.listdir(store.layout.blobs)):
+    for algorithm in sorted(names_in(store.layout.blobs)):
         directory = f"{store.layout.blobs}/{algorithm}"
-        for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else ():
+        for name in sorted(names_in(directory)) if os.path.isdir(directory) else ():
             digest, path = f"{algorithm}:{name}", f"{directory}/{name}"
             if name.startswith(atomic.TEMP_PREFIX):
                 continue
@@ -163,7 +164,7 @@ def _write_id(store: Store, image: Image, identifier: str) -> None:
 def layers(store: Store, progress: Callable[[str], None], delete_tree: DeleteTree | None) -> Iterator[Problem]:
     """Every unpacked layer has a tree and a record that belongs to it."""
     layout = store.layout
-    for key in sorted(os.listdir(layout.layers)):
+    for key in sorted(names_in(layout.layers)):
         progress(f"layer {key[:12]}")
         digest, _, map_key = key.partition(".")
         if not oci.is_digest(f"sha256:{digest}") and not oci.is_digest(f"sha512:{digest}"):
@@ -215,7 +216,7 @@ def links(store: Store, progress: Callable[[str], None], _: DeleteTree | None) -
     progress("short links")
     layout = store.layout
     linked = set()
-    for name in sorted(os.listdir(layout.links)):
+    for name in sorted(names_in(layout.links)):
         path = layout.link(name)
         target = os.readlink(path) if os.path.islink(path) else ""
         key = target.removeprefix("../layers/").removesuffix("/diff")
@@ -223,6 +224,6 @@ def links(store: Store, progress: Callable[[str], None], _: DeleteTree | None) -
             yield Problem("link", name, "it does not lead to a layer", partial(os.unlink, path))
         else:
             linked.add(key)
-    for key in sorted(set(os.listdir(layout.layers)) - linked):
+    for key in sorted(set(names_in(layout.layers)) - linked):
         if os.path.isdir(layout.layer_diff(key)):
             yield Problem("link", key, "the layer has no short link", partial(make_link, layout, key))

@@ -6,6 +6,7 @@ import os
 
 from storage import atomic, jsonfast, trees
 from storage.errors import DamagedError, NameInUseError, NotFoundError, StorageError, os_error, shown
+from storage.layout import names_in
 from storage.locks import Lock
 from storage.names import is_name, random_name
 from storage.work import WorkDirectory
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     Texts = list[str]
 
 ID_LENGTH = 64
+SHORT_ID_LENGTH = 12
+"""Digits of an id in what people see. A name that is as long as that must not look like another's id."""
 _MAX_RECORD = 16 << 20
 _HEX = "0123456789abcdef"
 
@@ -38,7 +41,7 @@ def _no_such(name: str) -> NotFoundError:
 
 
 def _damaged(container_id: str, why: str, path: str) -> DamagedError:
-    return DamagedError(f"the record of container {container_id[:12]} is damaged: {why}", path)
+    return DamagedError(f"the record of container {container_id[:SHORT_ID_LENGTH]} is damaged: {why}", path)
 
 
 def _in_use(name: str, holder: str) -> NameInUseError:
@@ -93,11 +96,11 @@ class Containers:
 
     def ids(self) -> Texts:
         """The ids of all containers, in no order."""
-        return [name for name in os.listdir(self._layout.containers) if is_id(name)]
+        return [name for name in names_in(self._layout.containers) if is_id(name)]
 
     def names(self) -> dict[str, str]:
         """Every name that is taken, and the id that it is linked to (which may be gone: see ``storage.check``)."""
-        return {name: self._holder(name) for name in os.listdir(self._layout.names)}
+        return {name: self._holder(name) for name in names_in(self._layout.names)}
 
     def load(self, container_id: str) -> Record:
         """Return the record of a container. Raises ``NotFoundError`` or ``DamagedError``."""
@@ -111,10 +114,10 @@ class Containers:
                 os.close(fd)
         except FileNotFoundError:
             if os.path.lexists(self._layout.container(container_id)):
-                raise DamagedError(f"the record of container {container_id[:12]} is missing", path) from None
+                raise DamagedError(f"the record of container {container_id[:SHORT_ID_LENGTH]} is missing", path) from None
             raise _no_such(container_id) from None
         except OSError as error:
-            raise os_error(f"cannot read the record of container {container_id[:12]}", error) from error
+            raise os_error(f"cannot read the record of container {container_id[:SHORT_ID_LENGTH]}", error) from error
         try:
             record = jsonfast.loads(data)
         except jsonfast.JSONError as error:
@@ -165,7 +168,7 @@ class Containers:
             work.path = target  # until the name is ours, a failure takes the directory away again
             while not self._take(chosen, container_id):
                 if name is not None:
-                    raise _in_use(chosen, self._holder(chosen)[:12])
+                    raise _in_use(chosen, self._holder(chosen)[:SHORT_ID_LENGTH])
                 record["name"] = chosen = random_name(unique=True)
                 self._write(self._layout.container_record(container_id), record, durable)
             if durable:
@@ -182,9 +185,11 @@ class Containers:
             raise StorageError(f"cannot use {shown(name)} as the name of a container: names must match "
                                "[a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument")
         if not self._is_stale(name):
-            raise _in_use(name, self._holder(name)[:12])
-        if not name.strip(_HEX) and (holder := next((known for known in self.ids() if known.startswith(name)), "")):
-            raise _in_use(name, f"container {holder[:12]}, whose id begins so")
+            raise _in_use(name, self._holder(name)[:SHORT_ID_LENGTH])
+        if len(name) >= SHORT_ID_LENGTH and not name.strip(_HEX):
+            for holder in self.ids():
+                if holder.startswith(name):
+                    raise _in_use(name, f"{holder[:SHORT_ID_LENGTH]}, whose id begins so")
 
     def _take(self, name: str, container_id: str) -> bool:
         """Link ``name`` to the container; return False if it is taken by one that exists."""
@@ -218,13 +223,15 @@ class Containers:
                 os.unlink(self._layout.name(name))
             except FileNotFoundError:
                 pass
+            except OSError as error:
+                raise os_error(f"cannot free the name {name}", error) from error
         return True
 
     def claim_name(self, container_id: str) -> None:
         """Link a container's recorded name to it again. Raises ``NameInUseError`` if another has taken it."""
         name: str = self.load(container_id)["name"]
         if self._holder(name) != container_id and not self._take(name, container_id):
-            raise _in_use(name, self._holder(name)[:12])
+            raise _in_use(name, self._holder(name)[:SHORT_ID_LENGTH])
 
     def save(self, container_id: str, record: Record, durable: bool = True) -> None:
         """Replace the record of a container. Raises ``NotFoundError`` if there is no such container."""
@@ -244,11 +251,14 @@ class Containers:
             return
         self._check_new_name(name)
         if not self._take(name, container_id):
-            raise _in_use(name, self._holder(name)[:12])
+            raise _in_use(name, self._holder(name)[:SHORT_ID_LENGTH])
         record["name"] = name
         self.save(container_id, record)
         if self._holder(old) == container_id:
-            os.unlink(self._layout.name(old))
+            try:
+                os.unlink(self._layout.name(old))
+            except OSError as error:
+                raise os_error(f"cannot give the name {old} up", error) from error
         atomic.sync_directory(self._layout.names)
 
     def remove(self, container_id: str, delete_tree: DeleteTree | None = None) -> None:

@@ -12,6 +12,7 @@ import time
 
 from storage import atomic, locks, reserve, trees
 from storage.errors import NotFoundError, StorageError
+from storage.layout import names_in
 from storage.locks import Lock
 from storage.oci import is_digest
 
@@ -106,7 +107,7 @@ def _discard_layers(store: Store, diff_ids: set[str]) -> list[str]:
     """
     layout = store.layout
     moved: dict[str, str] = {}
-    for key in os.listdir(layout.layers):
+    for key in names_in(layout.layers):
         if f"sha256:{key.partition('.')[0]}" not in diff_ids and f"sha512:{key.partition('.')[0]}" not in diff_ids:
             moved[key] = trees.to_trash(layout, layout.layer(key))
     if not moved:
@@ -118,7 +119,7 @@ def _discard_layers(store: Store, diff_ids: set[str]) -> list[str]:
     for key in list(moved):
         if wanted & {f"sha256:{key.partition('.')[0]}", f"sha512:{key.partition('.')[0]}"}:
             os.rename(moved.pop(key), layout.layer(key))
-    for link in os.listdir(layout.links):
+    for link in names_in(layout.links):
         path = layout.link(link)
         if not os.path.exists(path):
             _unlink(path)
@@ -173,10 +174,10 @@ def sweep(store: Store, delete_tree: DeleteTree | None = None, *, parts: bool = 
     """
     layout = store.layout
     removed = _sweep_work(layout, PART_LIFETIME if not parts else 0)
-    for name in os.listdir(layout.trash):
+    for name in names_in(layout.trash):
         removed += trees.empty(f"{layout.trash}/{name}", delete_tree)
-    removed += sum(store.containers.free_if_stale(name) for name in os.listdir(layout.names))
-    for container_id in os.listdir(layout.engine_run):
+    removed += sum(store.containers.free_if_stale(name) for name in names_in(layout.names))
+    for container_id in names_in(layout.engine_run):
         if not os.path.lexists(layout.container(container_id)):
             removed += trees.delete(layout.container_run(container_id))
     removed += _sweep_temporary(layout.images) + _sweep_temporary(f"{layout.blobs}/sha256")
@@ -187,7 +188,7 @@ def sweep(store: Store, delete_tree: DeleteTree | None = None, *, parts: bool = 
 def _sweep_work(layout: Layout, part_lifetime: int) -> int:
     """Move every unlocked directory of tmp/ to the trash, and unlink parts older than ``part_lifetime`` seconds."""
     removed = 0
-    for name in os.listdir(layout.tmp):
+    for name in names_in(layout.tmp):
         path = f"{layout.tmp}/{name}"
         lock = Lock(path, create=False)
         try:
@@ -209,7 +210,7 @@ def _sweep_work(layout: Layout, part_lifetime: int) -> int:
 def _sweep_temporary(directory: str) -> int:
     """Remove half-written files that are so old that nobody can still be writing them."""
     removed = 0
-    for name in os.listdir(directory):
+    for name in names_in(directory):
         path = f"{directory}/{name}"
         try:
             if name.startswith(atomic.TEMP_PREFIX) and time.time() - os.lstat(path).st_mtime > WRITE_LIFETIME:

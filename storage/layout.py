@@ -24,6 +24,16 @@ from __future__ import annotations
 
 import os
 
+from storage.errors import os_error
+
+
+def names_in(directory: str) -> list[str]:
+    """The names in a directory of the store, in no order. Raises ``StorageError``."""
+    try:
+        return os.listdir(directory)
+    except OSError as error:
+        raise os_error(f"cannot read the directory {directory}", error) from error
+
 
 class Layout:
     """The paths of one store, as strings without a trailing slash."""

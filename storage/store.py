@@ -6,7 +6,7 @@ import os
 
 from storage import atomic, reserve
 from storage.errors import DamagedError, StorageError, os_error, shown
-from storage.layout import Layout
+from storage.layout import Layout, names_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,36 +22,32 @@ FORMAT_VERSION = 1
 OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}\n'
 
 
-def private_directory(path: str, *, follow: bool = False) -> bool:
-    """Make ``path`` a directory of ours that nobody else may enter; return whether it is new.
+def private_directory(path: str, *, follow: bool = False) -> None:
+    """Make ``path`` a directory of ours that nobody else may enter.
 
     One that exists must be ours, no link (unless ``follow``) and not writable by others, who could have filled it.
     """
     try:
-        status = os.stat(path, follow_symlinks=follow)
-    except FileNotFoundError:
         try:
-            parent = os.path.dirname(path)
-            if not os.path.isdir(parent):
-                os.makedirs(parent, 0o700)
-            os.mkdir(path, 0o700)
-            return True
-        except FileExistsError:
-            return private_directory(path, follow=follow) if os.path.lexists(path) else False
-        except OSError as error:
-            raise os_error(f"cannot make the directory {path}", error) from error
+            status = os.stat(path, follow_symlinks=follow)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+            try:
+                os.mkdir(path, 0o700)
+            except FileExistsError:
+                pass  # by another process: to be checked like any other
+            status = os.stat(path, follow_symlinks=follow)
+        if status.st_mode & 0o170000 != 0o040000:
+            raise StorageError(f"cannot use {path}: it is not a directory")
+        if status.st_uid != os.geteuid():
+            raise StorageError(
+                f"cannot use {path}: it belongs to uid {status.st_uid}", "choose another with --root and --runroot")
+        if status.st_mode & 0o022:
+            raise StorageError(f"cannot use {path}: others can write to it", f"chmod 700 {path}")
+        if status.st_mode & 0o077:
+            os.chmod(path, 0o700)
     except OSError as error:
-        raise os_error(f"cannot use {path}", error) from error
-    if status.st_mode & 0o170000 != 0o040000:
-        raise StorageError(f"cannot use {path}: it is not a directory")
-    if status.st_uid != os.geteuid():
-        raise StorageError(
-            f"cannot use {path}: it belongs to uid {status.st_uid}", "choose another with --root and --runroot")
-    if status.st_mode & 0o022:
-        raise StorageError(f"cannot use {path}: others can write to it", f"chmod 700 {path}")
-    if status.st_mode & 0o077:
-        os.chmod(path, 0o700)
-    return False
+        raise os_error(f"cannot use the directory {path}", error) from error
 
 
 def _read_version(layout: Layout) -> int | None:
@@ -74,8 +70,9 @@ def _read_version(layout: Layout) -> int | None:
 def _make(layout: Layout) -> None:
     """Fill an empty data directory; FORMAT_VERSION, written last, makes it a store. Harmless if done twice."""
     known = {os.path.basename(path) for path in layout.directories()} | {
-        os.path.basename(layout.reserve), os.path.basename(layout.images_lock)}
-    strangers = sorted(set(os.listdir(layout.data)) - known)
+        os.path.basename(path) for path in (
+            layout.reserve, layout.images_lock, layout.content_lock, layout.index_copy)}
+    strangers = sorted(set(names_in(layout.data)) - known)
     strangers = [name for name in strangers if not name.startswith(atomic.TEMP_PREFIX)]
     if strangers:
         raise StorageError(

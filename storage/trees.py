@@ -77,30 +77,26 @@ def delete(path: str) -> bool:
         except OSError:
             return not os.path.lexists(path)
         return True
-    complete = True
     try:
         with os.scandir(top) as entries:
             inside = [(entry.name, _is_directory(entry)) for entry in entries]
-        directories = []
+        directories = [name for name, is_directory in inside if is_directory]
         for name, is_directory in inside:
-            if is_directory:
-                directories.append(name)
-                continue
             try:
-                os.unlink(name, dir_fd=top)
+                if not is_directory:
+                    os.unlink(name, dir_fd=top)
             except OSError:
-                complete = False
+                continue  # what is left keeps the directory from being removed
         while directories:
             try:
                 _empty_into(directories.pop(), top, directories)
             except OSError:
-                complete = False
-    finally:
-        os.close(top)
-    try:
+                continue
         os.rmdir(path)
     except OSError:
-        return complete and not os.path.lexists(path)
+        return not os.path.lexists(path)
+    finally:
+        os.close(top)
     return True
 
 

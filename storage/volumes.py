@@ -8,6 +8,7 @@ import time
 
 from storage import atomic, jsonfast, trees
 from storage.errors import DamagedError, NameInUseError, NotFoundError, StorageError, os_error, shown
+from storage.layout import names_in
 from storage.locks import Lock
 from storage.names import is_name
 from storage.work import WorkDirectory
@@ -146,7 +147,7 @@ class Volumes:
         self.save(name, _record(name, "local", {}, {}, anonymous, created))
 
     def _names(self) -> list[str]:
-        return [name for name in os.listdir(self._layout.volumes) if is_name(name)]
+        return [name for name in names_in(self._layout.volumes) if is_name(name)]
 
     def list(self) -> Records:
         """Return the records of all volumes by name; those that cannot be read are put down in ``damaged``."""
