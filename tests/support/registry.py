@@ -1,4 +1,4 @@
-"""Debian's docker-registry on loopback, anonymous or with basic authentication."""
+"""Debian's docker-registry on loopback, anonymous, with basic or with token authentication."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 USER = "tester"
@@ -21,12 +22,16 @@ START_SECONDS = 15.0
 class Registry:
     """A running registry; use it as a context manager.
 
-    ``directory`` keeps its data. ``authenticated`` asks for USER and PASSWORD. ``address`` is ``127.0.0.1:port``.
+    ``directory`` keeps its data. ``authenticated`` asks for USER and PASSWORD; ``token`` is the configuration of a token
+    server that does. ``address`` is ``127.0.0.1:port``.
     """
 
-    def __init__(self, directory: Path, *, authenticated: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *, authenticated: bool = False, token: Mapping[str, str] | None = None
+    ) -> None:
         self.directory = directory
-        self.authenticated = authenticated
+        self.authenticated = authenticated or token is not None
+        self._token = token
         self.address = f"127.0.0.1:{free_port()}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -38,7 +43,9 @@ class Registry:
             "storage": {"filesystem": {"rootdirectory": str(self.directory / "data")}, "delete": {"enabled": True}},
             "http": {"addr": self.address, "secret": "a secret for tests"},
         }
-        if self.authenticated:
+        if self._token is not None:
+            configuration["auth"] = {"token": dict(self._token)}
+        elif self.authenticated:
             htpasswd = self.directory / "htpasswd"
             htpasswd.write_text(HTPASSWD)
             configuration["auth"] = {"htpasswd": {"realm": "tests", "path": str(htpasswd)}}
