@@ -47,7 +47,10 @@ def main(command: list[str]) -> None:
         raise SystemExit("usage: python -m tests.support.as_user COMMAND [ARGUMENT…]")
     environment = dict(os.environ)
     if os.getuid() == 0:
-        environment = become(provisioned_user())
+        name = provisioned_user()
+        if sys.prefix != sys.base_prefix:
+            Path(sys.prefix).parent.chmod(0o755)  # tox closes the directory of its environments to other users
+        environment = become(name)
     if not os.access(__file__, os.R_OK):
         raise SystemExit(f"the test user cannot read {Path(__file__).parents[2]}: copy it to a place open to all")
     sys.stdout.flush()
