@@ -264,7 +264,9 @@ class Extractor:
     # Metadata.
 
     def _replace(self, place: Place, base: bytes) -> None:
-        self._owners.forget(place.child(base))
+        path = place.child(base)
+        self._owners.forget(path)
+        self._times.pop(path, None)
         self.tree.clear(place, base)
 
     def _modes(self, entry: tar.Entry) -> tuple[int, int, int, bool]:
@@ -344,11 +346,12 @@ class Extractor:
                 os.utime(self._root_fd, ns=(time, time))
                 continue
             head, _, base = path.rpartition(b"/")
-            try:
-                place = self.tree.place(head, create=False)
-                os.utime(base, ns=(time, time), dir_fd=place.fd, follow_symlinks=False)
-            except (FileNotFoundError, NotADirectoryError):
-                pass  # replaced by a later entry
+            place = self.tree.existing(head)
+            if place is not None:
+                try:
+                    os.utime(base, ns=(time, time), dir_fd=place.fd, follow_symlinks=False)
+                except FileNotFoundError:
+                    pass  # it went with a directory that a later entry replaced
             if self.tree.retired:
                 self.tree.tidy()
         self._owners.flush()

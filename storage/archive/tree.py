@@ -126,6 +126,14 @@ class Tree:
             self._cache[path] = found
         return found
 
+    def existing(self, path: bytes) -> Place | None:
+        """The directory whose true path is ``path``; None if it is gone or something else is in its place now."""
+        try:
+            found = self.place(path, create=False)
+        except (FileNotFoundError, NotADirectoryError, StorageError):
+            return None
+        return found if found.path == path else None
+
     def _resolve(self, names: list[bytes], create: bool) -> Place:
         if not names:
             return self.root

@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 import zstandard
 
+from rootless import userns
+from rootless.security.confine import unpacker
 from storage import ownership
 from storage.archive.limits import Limits
 from storage.errors import StorageError
@@ -29,7 +31,7 @@ from storage.store import Store
 from tests.support import layers
 from tests.support.layers import archive, directory, file
 
-pytestmark = pytest.mark.needs("userns")
+pytestmark = pytest.mark.needs("userns", "libseccomp")
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def unpack_one(store: Store, blob: bytes, identity: str, tmp_path: Path, **more:
     path.write_bytes(blob)
     return unpack(
         store.layout, [LayerSource(identity, str(path))], [identity],
-        in_userns=layers.in_userns, confine=layers.unconfined, **more,
+        in_userns=layers.in_userns, confine=unpacker, **more,
     )
 
 
@@ -153,7 +155,7 @@ def test_image_needs_all_layers(store: Store, tmp_path: Path) -> None:
     blobs[1].write_bytes(b"not a layer" * 100)
     sources = [LayerSource(layers.diff_id(good), str(blobs[0])), LayerSource("sha256:" + "1" * 64, str(blobs[1]))]
     with pytest.raises(StorageError):
-        unpack(store.layout, sources, [], in_userns=layers.in_userns, confine=layers.unconfined)
+        unpack(store.layout, sources, [], in_userns=layers.in_userns, confine=unpacker)
     assert nothing_left(store)
 
 
@@ -262,14 +264,12 @@ def test_true_owners_are_recorded(store: Store, tmp_path: Path) -> None:
 
 def test_single_id(store: Store, tmp_path: Path) -> None:
     """Without subordinate ids everything is the user's own, and the truth is beside it."""
-    from rootless import userns
-
     data = archive([directory("d", uid=1), file("d/f", "x", 0o4755, uid=33, gid=34), file("root", "x", 0o4755)])
     identity = layers.diff_id(data)
     blob = tmp_path / "blob"
     blob.write_bytes(data)
     unpack(
-        store.layout, [LayerSource(identity, str(blob))], [identity], confine=layers.unconfined,
+        store.layout, [LayerSource(identity, str(blob))], [identity], confine=unpacker,
         in_userns=lambda function: userns.run_in_userns(function, userns.single_map()),
     )
     tree = Path(Layers(store.layout).path(identity))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rootless import userns
+from rootless.security.confine import unpacker
 from storage.archive.extract import Extractor
 from storage.archive.limits import Limits
 from storage.archive.stream import LayerStream
@@ -193,10 +194,6 @@ def evaluate(function: Callable[[], Any], mount_ns: bool = False) -> Any:
     )
 
 
-def unconfined(fd: int) -> None:
-    """For tests of everything but the confinement."""
-
-
 def unpack_all(layout: Layout, archives: list[bytes], tmp: Path, **more: Any) -> list[str]:
     """Unpack the archives as the layers of one image; returns their DiffIDs, base first."""
     diff_ids = [diff_id(data) for data in archives]
@@ -205,5 +202,5 @@ def unpack_all(layout: Layout, archives: list[bytes], tmp: Path, **more: Any) ->
         blob = tmp / f"blob{number}"
         blob.write_bytes(data)
         sources.append(LayerSource(diff_ids[number], str(blob)))
-    unpack(layout, sources, diff_ids, in_userns=in_userns, confine=unconfined, **more)
+    unpack(layout, sources, diff_ids, in_userns=in_userns, confine=unpacker, **more)
     return diff_ids
