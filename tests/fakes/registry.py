@@ -74,7 +74,7 @@ class FakeRegistry:
     """A registry on a loopback port; use it as a context manager. ``host`` is "127.0.0.1:PORT"."""
 
     def __init__(self, *, user: str = "", password: str = "", realm: str = "", address: str = "127.0.0.1") -> None:
-        """With ``user`` it wants Basic credentials; with ``realm`` bearer tokens from there ("self": its own /token)."""
+        """With ``user`` it wants Basic credentials; with ``realm`` bearer tokens from there ("self": its /token)."""
         self.user, self.password, self.realm = user, password, realm
         self.manifests: dict[tuple[str, str], tuple[bytes, str]] = {}
         self.blobs: dict[str, bytes] = {}

@@ -22,8 +22,8 @@ START_SECONDS = 15.0
 class Registry:
     """A running registry; use it as a context manager.
 
-    ``directory`` keeps its data. ``authenticated`` asks for USER and PASSWORD; ``token`` is the configuration of a token
-    server that does. ``address`` is ``127.0.0.1:port``.
+    ``directory`` keeps its data. ``authenticated`` asks for USER and PASSWORD; ``token`` is the configuration of a
+    token server that does. ``address`` is ``127.0.0.1:port``.
     """
 
     def __init__(
