@@ -51,6 +51,11 @@ class IdMap:
         """Whether it maps only the caller's own ids: then no helper is needed, and setgroups(2) is denied."""
         return len(self.uids) == 1 and len(self.gids) == 1 and self.uids[0][2] == 1 and self.gids[0][2] == 1
 
+    def maps_caller(self) -> bool:
+        """Whether the caller's own user id is some id inside. If not, root inside has no power over its files."""
+        own = os.geteuid()
+        return any(outside <= own < outside + length for _, outside, length in self.uids)
+
     def host_uid(self, inside: int) -> int | None:
         """The host's id of a container's user id, or ``None`` if it is not mapped."""
         return _outside(self.uids, inside)
@@ -58,6 +63,14 @@ class IdMap:
     def host_gid(self, inside: int) -> int | None:
         """The host's id of a container's group id, or ``None`` if it is not mapped."""
         return _outside(self.gids, inside)
+
+    def inside_uid(self, outside: int) -> int:
+        """The container's id of a host's user id. Raises ``RootlessError`` if it is not mapped."""
+        return _inside(self.uids, outside, "user")
+
+    def inside_gid(self, outside: int) -> int:
+        """The container's id of a host's group id. Raises ``RootlessError`` if it is not mapped."""
+        return _inside(self.gids, outside, "group")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, IdMap) and self.uids == other.uids and self.gids == other.gids
@@ -74,6 +87,13 @@ def _outside(rows: list[Row], inside: int) -> int | None:
         if first <= inside < first + length:
             return outside + inside - first
     return None
+
+
+def _inside(rows: list[Row], outside: int, kind: str) -> int:
+    for inside, first, length in rows:
+        if first <= outside < first + length:
+            return inside + outside - first
+    raise RootlessError(f"cannot use the {kind} id {outside}: it is not one of the caller's subordinate ids")
 
 
 def _name(uids: list[Row], gids: list[Row]) -> str:

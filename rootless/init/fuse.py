@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from storage.drivers.base import RootfsMount
 
+_UNSAFE = frozenset(":,\\")
 _MOUNT_OPTIONS = "rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
 
 
@@ -21,14 +22,18 @@ def mount_fuse(root: RootfsMount, helper: str) -> int:
     The mount is made here and handed over as a descriptor, so the process needs no set-id helper and no name of the
     mount point, and whoever looks into the mount waits until it is served.
     """
+    if ":" in root["upper"]:
+        # The helper turns the descriptor's name into the path again, and takes that for two.
+        raise RootlessError(f"cannot mount fuse-overlayfs: {root['upper']} has a colon", "move the data directory")
     try:
         device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
         mount("fuse-overlayfs", root["merged"], "fuse", MS_NODEV, f"fd={device},{_MOUNT_OPTIONS}")
     except OSError as error:
         raise RootlessError(f"cannot mount fuse-overlayfs: {error.strerror}", "is /dev/fuse accessible?") from error
-    options = ["lowerdir=" + ":".join(_escape(path) for path in root["lower"])]
+    held: list[int] = []
+    options = ["lowerdir=" + ":".join(_plain(path, held) for path in root["lower"])]
     if root["upper"]:
-        options += [f"upperdir={_escape(root['upper'])}", f"workdir={_escape(root['work'])}"]
+        options += [f"upperdir={_plain(root['upper'], held)}", f"workdir={_plain(root['work'], held)}"]
     arguments = [helper, "-f", "-o", ",".join([*options, *root["options"]]), f"/dev/fd/{device}"]
     shim = os.getpid()
     pid = os.fork()
@@ -41,13 +46,19 @@ def mount_fuse(root: RootfsMount, helper: str) -> int:
             os.dup2(null, 1)
             os.dup2(null, 2)
             close_on_exec_from(3)
-            os.set_inheritable(device, True)
+            for fd in (device, *held):
+                os.set_inheritable(fd, True)
             os.execve(helper, arguments, {})
         finally:
             os._exit(127)
-    os.close(device)
+    for fd in (device, *held):
+        os.close(fd)
     return pid
 
 
-def _escape(path: str) -> str:
-    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
+def _plain(path: str, held: list[int]) -> str:
+    """The path, or a descriptor's name for it where it has a character that the helper interprets."""
+    if _UNSAFE.isdisjoint(path):
+        return path
+    held.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    return f"/proc/self/fd/{held[-1]}"

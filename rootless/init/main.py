@@ -119,12 +119,15 @@ def start(plan: Plan, caller: Channel, streams: tuple[int, int, int], shim: int)
     if plan.oom_score_adj is not None:
         set_oom_score(plan.oom_score_adj, site)
 
-    # 4. Become 0 of the container's map. The root file system is reached with the caller's id, but an overlay needs the
-    # map, or it may not clear away what an earlier start left in its work directory.
+    rootfs = Rootfs(plan.rootfs, plan.foreign)
+    rootfs.reach()
+    accounts = make_account_files(plan) if plan.foreign and plan.passwd_entry else {}
+
+    # 4. Become 0 of the container's map. Overlays are made now: without the map nothing can be cleared away that an
+    # earlier start left in a work directory.
     expect(caller, wire.MAPPED)
-    rootfs = Rootfs(plan.rootfs)
-    rootfs.open(site)
     become_root(plan.idmap)
+    rootfs.open(site)
     libc.die_with_parent(signals.SIGKILL, shim)
     libc.new_session_keyring()
 
@@ -145,7 +148,7 @@ def start(plan: Plan, caller: Channel, streams: tuple[int, int, int], shim: int)
     identity = resolve(site.root, plan.user)
     confine.check_mapped(identity, plan.idmap, site)
     if plan.passwd_entry:
-        add_account(plan, site, identity)
+        add_account(plan, site, identity, accounts)
     directory = open_cwd(plan, site, identity)
 
     # 8. The terminal or the given streams become 0, 1 and 2.
@@ -272,11 +275,21 @@ def set_oom_score(score: int, site: ops.Site) -> None:
         os.close(fd)
 
 
-def add_account(plan: Plan, site: ops.Site, identity: Identity) -> None:
+def make_account_file(plan: Plan, path: str) -> int:
+    """An empty file of the container's own that is to stand in for ``path``."""
+    name = f"{plan.files_dir}/{path.rpartition('/')[2]}"
+    return os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+
+
+def make_account_files(plan: Plan) -> dict[str, int]:
+    """The files for :func:`add_account`, made early where root inside cannot make them."""
+    return {path: make_account_file(plan, path) for path in ("/etc/passwd", "/etc/group")}
+
+
+def add_account(plan: Plan, site: ops.Site, identity: Identity, made: dict[str, int]) -> None:
     """Show the user in /etc/passwd and /etc/group, by files of the container's own over those of the image."""
     for path, content in account_files(site.root, identity, plan.cwd):
-        name = f"{plan.files_dir}/{path.rpartition('/')[2]}"
-        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        fd = made[path] if made else make_account_file(plan, path)
         os.write(fd, content)
         os.fchmod(fd, 0o644)
         mount = open_tree(fd)

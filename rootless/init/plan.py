@@ -69,13 +69,16 @@ class User:
 
 
 class Plan:
-    """A container's start, ready to be executed. :meth:`describe` prints it, one line a step."""
+    """A container's start, ready to be executed. :meth:`describe` prints it, one line a step.
+
+    ``foreign`` is found at the launch: the caller's id is not in the map.
+    """
 
     __slots__ = (
         "arguments", "capabilities", "cleanup", "console_size", "copy_up", "cwd", "domainname", "environment",
-        "files_dir", "fuse_overlayfs", "hooks", "hostname", "idmap", "joined", "limits", "make_cwd", "masked",
-        "namespaces", "no_new_privileges", "oom_score_adj", "operations", "passwd_entry", "persona", "preserve_fds",
-        "read_only_paths", "reaper", "root_propagation", "root_read_only", "rootfs", "seccomp", "seccomp_flags",
+        "files_dir", "foreign", "fuse_overlayfs", "hooks", "hostname", "idmap", "joined", "limits", "make_cwd",
+        "masked", "namespaces", "no_new_privileges", "oom_score_adj", "operations", "passwd_entry", "persona",
+        "preserve_fds", "read_only_paths", "reaper", "root_propagation", "root_read_only", "rootfs", "seccomp", "seccomp_flags",
         "sysctls", "terminal", "user", "wait_attached",
     )  # fmt: skip
 
@@ -152,6 +155,7 @@ class Plan:
         self.fuse_overlayfs = fuse_overlayfs
         self.hooks = hooks
         self.wait_attached = bool(hooks)
+        self.foreign = False
 
     def describe(self) -> list[str]:
         """The plan as lines, in the order of execution; the environment by its names alone, it may hold secrets."""

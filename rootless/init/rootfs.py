@@ -29,33 +29,59 @@ _UNSAFE = frozenset(":,\\")  # overlayfs gives them a meaning in its options
 
 
 class Rootfs:
-    """A root file system under construction: :meth:`open` takes the host's part, :meth:`attach` makes the mount."""
+    """A root file system under construction: :meth:`reach`, :meth:`open` and :meth:`attach`, in this order.
 
-    __slots__ = ("description", "entries", "mounts", "target")
+    ``foreign``: the caller's id is not in the map. Then root inside cannot pass the caller's private directories and is
+    given them as descriptors; the upper and work directories are its own.
+    """
 
-    def __init__(self, description: RootfsMount) -> None:
+    __slots__ = ("_held", "description", "entries", "foreign", "mounts", "target")
+
+    def __init__(self, description: RootfsMount, foreign: bool = False) -> None:
         self.description = description
+        self.foreign = foreign
         self.target = -1
         self.mounts: list[int] = []
         self.entries: list[ToplevelEntry] = []
+        self._held: list[int] = []
 
-    def open(self, site: Site) -> None:
-        """Make the detached mounts. The process still has the caller's own id and reaches the caller's directories."""
+    def reach(self) -> None:
+        """Open what only the caller can reach, while the process has its id."""
         root = self.description
         try:
             self.target = os.open(root["merged"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            if root["kind"] in ("directory", "fuse-overlayfs"):
+                fd = open_tree(self.target, recursive=True)
+                mount_setattr(fd, 0, propagation=MS_PRIVATE, recursive=True)
+                self.mounts.append(fd)
+            elif self.foreign and root["kind"] == "overlay":
+                self.description = self._by_descriptors(root)
+        except OSError as error:
+            raise _failure(error) from error
+
+    def _by_descriptors(self, root: RootfsMount) -> RootfsMount:
+        def name(path: str) -> str:
+            self._held.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+            return f"/proc/self/fd/{self._held[-1]}"
+
+        found = root.copy()
+        found["lower"] = [name(path) for path in root["lower"]]
+        if root["upper"]:
+            found["upper"], found["work"] = name(root["upper"]), name(root["work"])
+        return found
+
+    def open(self, site: Site) -> None:
+        """Make the detached mounts; the id map is in force."""
+        root = self.description
+        try:
             if root["kind"] == "overlay":
                 self.mounts.append(overlay(root, site))
             elif root["kind"] == "toplevel-overlay":
                 self._open_entries(root, site)
-            else:
-                fd = open_tree(self.target, recursive=True)
-                mount_setattr(fd, 0, propagation=MS_PRIVATE, recursive=True)
-                self.mounts.append(fd)
         except OSError as error:
-            reason = os.strerror(error.errno or 0)
-            where = f" ({error.filename})" if isinstance(error.filename, str) else ""
-            raise RootlessError(f"cannot mount the root file system{where}: {reason}") from error
+            raise _failure(error) from error
+        for fd in self._held:
+            os.close(fd)
 
     def _open_entries(self, root: RootfsMount, site: Site) -> None:
         for entry in root.get("entries", []):
@@ -88,6 +114,11 @@ class Rootfs:
         return root
 
 
+def _failure(error: OSError) -> RootlessError:
+    where = f" ({error.filename})" if isinstance(error.filename, str) else ""
+    return RootlessError(f"cannot mount the root file system{where}: {os.strerror(error.errno or 0)}")
+
+
 def _entry(entry: ToplevelEntry, options: list[str], site: Site) -> int:
     try:
         return _new_overlay([entry["lower"]], entry["upper"], entry["work"], options)
@@ -105,7 +136,9 @@ def overlay(root: RootfsMount, site: Site) -> int:
     """A detached mount of an overlay of the layers."""
     lower = root["lower"]
     if not root["upper"] and len(lower) == 1:
-        fd = open_tree(-100, lower[0], recursive=True)
+        layer = os.open(lower[0], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = open_tree(layer, recursive=True)
+        os.close(layer)
         mount_setattr(fd, MOUNT_ATTR_RDONLY, propagation=MS_PRIVATE, recursive=True)
         return fd
     try:
@@ -118,8 +151,6 @@ def overlay(root: RootfsMount, site: Site) -> int:
 
 def _new_overlay(lower: list[str], upper: str, work: str, options: list[str]) -> int:
     """By the mount calls on descriptors: each layer is one option of its own (Linux 6.8)."""
-    if upper:
-        _open_up(work)
     context = fsopen("overlay")
     held: list[int] = []
     try:
@@ -139,14 +170,6 @@ def _new_overlay(lower: list[str], upper: str, work: str, options: list[str]) ->
     finally:
         for fd in held:
             os.close(fd)
-
-
-def _open_up(work: str) -> None:
-    """The kernel makes a directory without permissions in ``work``; one whose owner is not mapped it could not reuse."""
-    try:
-        os.chmod(f"{work}/work", 0o700)
-    except OSError:
-        return
 
 
 def _short(path: str, held: list[int]) -> str:

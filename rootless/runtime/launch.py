@@ -11,7 +11,7 @@ from rootless.init.identity import Identity
 from rootless.init.reaper import exit_code
 from rootless.linux import pidfd, signals
 from rootless.linux.libc import CLONE_NEWUSER
-from rootless.userns import await_helpers, direct, start_helpers, write_maps
+from rootless.userns import await_helpers, default_map, direct, run_in_userns, start_helpers, write_maps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,17 +26,20 @@ _KILLED = 137
 class Process:
     """A container that was created, and runs from :meth:`start` on.
 
-    ``pid``: init's on the host. ``pidfd``: of init. ``shim_pid``: of the process between. ``console_fd``: the terminal's
-    master, -1 without one. ``resolved_user``: who it runs as. ``notes``: what was left out because the machine lacks it.
-    The shim and the container end when the caller ends or calls :meth:`close`.
+    ``pid``: init's on the host. ``pidfd``: of init. ``shim_pid``: of the process between. ``console_fd``: the
+    terminal's master, -1 without one. ``resolved_user``: who it runs as. ``notes``: what was left out because the
+    machine lacks it. The shim and the container end when the caller ends or calls :meth:`close`.
     """
 
-    __slots__ = ("_lifeline", "_status", "_wire", "console_fd", "notes", "pid", "pidfd", "resolved_user", "shim_pid")
+    __slots__ = (
+        "_early", "_lifeline", "_status", "_wire", "console_fd", "notes", "pid", "pidfd", "resolved_user", "shim_pid",
+    )  # fmt: skip
 
     def __init__(self, shim_pid: int, wire_end: Channel, lifeline: Channel) -> None:
         self._wire = wire_end
         self._lifeline = lifeline
         self._status: int | None = None
+        self._early: dict[int, tuple[Value, ...]] = {}
         self.shim_pid = shim_pid
         self.pid = 0
         self.pidfd = -1
@@ -85,10 +88,18 @@ class Process:
         return self.wait()
 
     def _expect(self, wanted: int) -> tuple[Value, ...]:
-        """Wait for one kind of message; a failure is raised after everything of the container has ended."""
+        """Wait for one kind of message; a failure is raised after everything of the container has ended.
+
+        The shim and init speak on the same socket: the other's message may come first, and is kept.
+        """
+        if wanted in self._early:
+            return self._early.pop(wanted)
         kind, values = self._wire.receive()
         if kind == wanted:
             return values
+        if kind in (wire.INIT, wire.NAMESPACES):
+            self._early[kind] = values
+            return self._expect(wanted)
         if kind == wire.FAILED:
             self._fail(values)
         self.close()
@@ -108,11 +119,14 @@ def create(
 ) -> Process:
     """Make the container up to the point where only the program is missing.
 
-    ``streams`` become its 0, 1 and 2 unless the plan has a terminal. ``on_created`` is called with init's pid as soon as
-    its namespaces exist, while it mounts; with hooks in the plan it returns the state (JSON) that they get. The process
-    must have one thread only. Raises ``RootlessError``; then nothing is left running.
+    ``streams`` become its 0, 1 and 2 unless the plan has a terminal. ``on_created`` is called with init's pid as soon
+    as its namespaces exist, and should not wait; with hooks in the plan it returns the state (JSON) that they get. The
+    process must have one thread only. Raises ``RootlessError``; then nothing is left running.
     """
     load_for(plan)
+    plan.foreign = not plan.idmap.maps_caller()
+    if plan.foreign:
+        give_writable_layer(plan)
     caller, other = wire.pair()
     lifeline, far_end = wire.pair()
     gc.disable()
@@ -141,6 +155,27 @@ def load_for(plan: Plan) -> None:
         from rootless.init import copy_up  # noqa: F401
     if plan.rootfs["kind"] == "fuse-overlayfs":
         from rootless.init import fuse  # noqa: F401
+
+
+def give_writable_layer(plan: Plan) -> None:
+    """Give an overlay's upper and work directories to the container's root, for a map without the caller.
+
+    The kernel writes there as whoever mounts, which in such a map cannot be the caller.
+    """
+    root, owner, group = plan.rootfs, plan.idmap.host_uid(0), plan.idmap.host_gid(0)
+    if root["kind"] != "overlay" or not root["upper"] or owner is None or group is None:
+        return
+    if os.stat(root["upper"]).st_uid == owner:
+        return
+    base = default_map()
+    uid, gid = base.inside_uid(owner), base.inside_gid(group)
+
+    def give() -> bytes:
+        for path in (root["work"], root["upper"]):
+            os.chown(path, uid, gid)
+        return b""
+
+    run_in_userns(give, base)
 
 
 def _shake_hands(

@@ -61,12 +61,16 @@ _PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
 _DEVICES = (
     ("null", (1, 3)), ("zero", (1, 5)), ("full", (1, 7)), ("random", (1, 8)), ("urandom", (1, 9)), ("tty", (5, 0)),
 )  # fmt: skip
-_LINKS = [("fd", "/proc/self/fd"), *((f"std{name}", f"/proc/self/fd/{n}") for n, name in enumerate(("in", "out", "err")))]
+_LINKS = [
+    ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx"),
+]  # fmt: skip
+_NAMES = ("kernel/hostname", "kernel/domainname")  # sysctls that only a call can set in a user namespace
 _FILE_SYSTEMS = frozenset(("tmpfs", "devpts", "mqueue", "sysfs", "proc", "ramfs"))
 
 
 class MountOptions:
-    """The words of a mount's options, sorted: attributes to set and to clear, propagation, and the rest for the kernel."""
+    """The words of a mount's options: attributes to set and to clear, propagation, and the rest for the kernel."""
 
     __slots__ = ("bind", "clear", "copy_up", "data", "propagation", "recursive", "set")
 
@@ -109,6 +113,7 @@ def compile(spec: Spec, rootfs: RootfsMount, idmap: IdMap, extras: Extras) -> Pl
     namespaces, joined = _namespaces(linux)
     terminal = extras.get("terminal", process.get("terminal", False))
     size = process.get("consoleSize")
+    sysctls = {validate.sysctl_path(key): value for key, value in linux.get("sysctl", {}).items()}
     return Plan(
         rootfs=rootfs,
         idmap=idmap,
@@ -119,9 +124,9 @@ def compile(spec: Spec, rootfs: RootfsMount, idmap: IdMap, extras: Extras) -> Pl
         read_only_paths=linux.get("readonlyPaths") or [],
         root_read_only=spec.get("root", {}).get("readonly", False) or rootfs["readonly"],
         root_propagation=_root_propagation(linux),
-        hostname=spec.get("hostname", ""),
-        domainname=spec.get("domainname", ""),
-        sysctls=[(validate.sysctl_path(key), value) for key, value in linux.get("sysctl", {}).items()],
+        hostname=spec.get("hostname") or sysctls.get("kernel/hostname", ""),
+        domainname=spec.get("domainname") or sysctls.get("kernel/domainname", ""),
+        sysctls=[(path, value) for path, value in sysctls.items() if path not in _NAMES],
         arguments=process["args"],
         environment=_environment(process),
         cwd=process.get("cwd", "/"),
@@ -229,9 +234,8 @@ def _bind(mount: Mount, target: str, options: MountOptions) -> Operation:
         raise RootlessError(f"cannot bind {source!r} on {target}: it is not an absolute path")
     for key, _ in options.data:
         if key in ("idmap", "ridmap"):
-            raise RootlessError(
-                f"cannot bind {source} with an id map", hint="the kernel allows it to root only; use :U to change owners"
-            )
+            hint = "the kernel allows it to root only; use :U to change owners"
+            raise RootlessError(f"cannot bind {source} with an id map", hint)
         if key not in ("z", "Z", "U", "nocopy", "copy", "upperdir", "workdir"):
             raise RootlessError(f"cannot bind {source} on {target}: unknown mount option {key!r}")
     if target == "/proc" and source != "/proc":
@@ -257,7 +261,7 @@ def _device_operations(devices: list[Device]) -> list[Operation]:
         number = device.get("major", 0), device.get("minor", 0)
         if not any(isinstance(known, ops.Device) and known.target == path for known in found):
             found.append(ops.Device(path, path, "b" if kind == "b" else "c", number))
-    found.append(ops.Links("/dev", [*_LINKS, ("ptmx", "pts/ptmx")]))
+    found.append(ops.Links("/dev", _LINKS))
     return found
 
 

@@ -127,11 +127,11 @@ if TYPE_CHECKING:
     class Extras(TypedDict, total=False):
         """What a start needs beyond the specification.
 
-        ``user``: ``name[:group]`` or ids, resolved inside the root; without it the numbers of the Spec hold. ``groups``:
-        further groups by name or id. ``keep_groups``: the caller's stay. ``make_cwd``: make the working directory if it
-        is missing. ``passwd_entry``: show the user in /etc/passwd. ``copy_up``: (path in the root, empty volume's
-        directory). ``fuse_overlayfs``: absolute path of the helper. ``init_binary``: "reaper" for ``--init``.
-        ``cleanup``: directories that the shim deletes at the end. ``files_dir``: where generated files go.
+        ``user``: ``name[:group]`` or ids, resolved inside the root; without it the numbers of the Spec hold.
+        ``groups``: further groups by name or id. ``keep_groups``: the caller's stay. ``make_cwd``: make the working
+        directory if it is missing. ``passwd_entry``: show the user in /etc/passwd. ``copy_up``: (path in the root,
+        empty volume's directory). ``fuse_overlayfs``: absolute path of the helper. ``init_binary``: "reaper" for
+        ``--init``. ``cleanup``: directories that the shim deletes at the end. ``files_dir``: where generated files go.
         ``seccomp``: a compiled filter, taken in place of the Spec's ``linux.seccomp``.
         """
 

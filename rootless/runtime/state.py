@@ -1,7 +1,7 @@
 """A container's runtime state: what is stored, and the status that is computed from it.
 
-Stored are facts that cannot go stale unseen: init's pid with its start time and the boot. Pid reuse and reboots are told
-apart by them; nothing has to be repaired after a crash.
+Stored are facts that cannot go stale unseen: init's pid with its start time and the boot. Pid reuse and reboots are
+told apart by them; nothing has to be repaired after a crash.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ def read(directory: str) -> State:
     try:
         state = jsonfast.loads(data.decode())
     except ValueError as error:
-        raise RootlessError(f"cannot read {path}: it is damaged", hint="remove the container with rm --force") from error
+        raise RootlessError(f"cannot read {path}: it is damaged", "remove the container with rm --force") from error
     if not isinstance(state, dict) or not isinstance(state.get("pid"), int):
-        raise RootlessError(f"cannot read {path}: it is damaged", hint="remove the container with rm --force")
+        raise RootlessError(f"cannot read {path}: it is damaged", "remove the container with rm --force")
     found: State = state  # type: ignore[assignment]
     return found
 

@@ -169,15 +169,17 @@ def _sysctls(sysctls: dict[str, str], names: set[str]) -> None:
         elif dotted in ("kernel.hostname", "kernel.domainname"):
             needed = "uts"
         else:
-            _refuse(f"cannot set the sysctl {key}: it is the whole machine's", "only net.*, IPC and UTS ones are a container's")
+            hint = "only those of the network, IPC and UTS namespaces are a container's own"
+            _refuse(f"cannot set the sysctl {key}: it is the whole machine's", hint)
         if needed not in names:
-            _refuse(f"cannot set the sysctl {key} in the host's {needed} namespace", f"use a private {needed} namespace")
+            hint = f"use a private {needed} namespace"
+            _refuse(f"cannot set the sysctl {key} in the host's {needed} namespace", hint)
 
 
 def sysctl_path(key: str) -> str:
     """The path below /proc/sys of a sysctl written ``a.b.c`` or ``a/b/c`` (then dots are part of names; sysctl(8))."""
     dot, slash = key.find("."), key.find("/")
-    path = key if slash >= 0 and (dot < 0 or slash < dot) else key.replace(".", "\0").replace("/", ".").replace("\0", "/")
+    path = key if slash >= 0 and (dot < 0 or slash < dot) else key.translate({46: 47, 47: 46})
     parts = path.split("/")
     if len(parts) < 2 or any(part in ("", ".", "..") for part in parts) or not all(_plain(part) for part in parts):
         _refuse(f"cannot set the sysctl {key!r}: it is not the name of one")
