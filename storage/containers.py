@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from storage import atomic, jsonfast, trees
+from storage import atomic, jsonfast, reserve, trees
 from storage.errors import DamagedError, NameInUseError, NotFoundError, StorageError, os_error, shown
 from storage.layout import names_in
 from storage.locks import Lock
@@ -114,7 +114,8 @@ class Containers:
                 os.close(fd)
         except FileNotFoundError:
             if os.path.lexists(self._layout.container(container_id)):
-                raise DamagedError(f"the record of container {container_id[:SHORT_ID_LENGTH]} is missing", path) from None
+                short = container_id[:SHORT_ID_LENGTH]
+                raise DamagedError(f"the record of container {short} is missing", path) from None
             raise _no_such(container_id) from None
         except OSError as error:
             raise os_error(f"cannot read the record of container {container_id[:SHORT_ID_LENGTH]}", error) from error
@@ -286,3 +287,4 @@ class Containers:
             except OSError:
                 continue  # a name whose container is gone counts as free
         trees.empty(trash, delete_tree)
+        reserve.fill(self._layout)

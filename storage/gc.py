@@ -68,6 +68,7 @@ def collect(store: Store, delete_tree: DeleteTree | None = None) -> Collected:
         trash = _discard_layers(store, diff_ids)
     for path in trash:
         trees.empty(path, delete_tree)
+    reserve.fill(store.layout)
     result["layers"] = len(trash)
     return result
 

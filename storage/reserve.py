@@ -20,21 +20,34 @@ if TYPE_CHECKING:
     Result = TypeVar("Result")
 
 SIZE = 1 << 20
+_LEAST = 1 << 14
 
 
 def fill(layout: Layout) -> bool:
-    """Set the reserve aside if it is not; return whether it is there now (False: the disk is full)."""
+    """Set the reserve aside, or as much of it as there is space for; return whether there is any now.
+
+    Called when something was deleted: cheap if the reserve was not touched.
+    """
+    try:
+        if os.lstat(layout.reserve).st_size >= SIZE:
+            return True
+    except OSError:
+        pass  # spent
     try:
         fd = os.open(layout.reserve, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            if os.fstat(fd).st_size < SIZE:
-                os.posix_fallocate(fd, 0, SIZE)
-        finally:
-            os.close(fd)
     except OSError:
-        spend(layout)
         return False
-    return True
+    try:
+        size = SIZE
+        while size >= _LEAST:
+            try:
+                os.posix_fallocate(fd, 0, size)
+                return True
+            except OSError:
+                size //= 2
+    finally:
+        os.close(fd)
+    return False
 
 
 def spend(layout: Layout) -> bool:

@@ -6,7 +6,7 @@ import errno
 import os
 import time
 
-from storage import atomic, jsonfast, trees
+from storage import atomic, jsonfast, reserve, trees
 from storage.errors import DamagedError, NameInUseError, NotFoundError, StorageError, os_error, shown
 from storage.layout import names_in
 from storage.locks import Lock
@@ -180,6 +180,7 @@ class Volumes:
         except NotFoundError:
             raise _no_such(name) from None
         trees.empty(trash, delete_tree)
+        reserve.fill(self._layout)
 
 
 def _is_record(record: object, name: str) -> bool:
