@@ -66,12 +66,14 @@ def read() -> Config:
     override = os.environ.get("CONTAINERS_CONF")
     shared = ["/etc/containers/containers.conf", paths.config_home() + "/containers/containers.conf"]
     own = paths.config_dir() + "/rootless.conf"
-    signature = []
+    signature: list[list[str | int]] = []
+    present: list[str] = []
     for path in [*([override] if override else shared), own]:
         try:
             status = os.stat(path)
         except OSError:
             continue
+        present.append(path)
         signature.append([path, status.st_mtime_ns, status.st_size])
     config = Config()
     if not signature:
@@ -79,7 +81,7 @@ def read() -> Config:
     cache = paths.cache_dir() + "/settings.json"
     known = _cached(cache)
     if known.get("signature") != signature:
-        for path, _, _ in signature:
+        for path in present:
             (_read_own if path == own else _read_shared)(path, config)
         known = {"signature": signature, **{name: getattr(config, name) for name in Config.__slots__}}
         try:

@@ -109,10 +109,12 @@ def build(
         "gidMappings": _mappings(facts.idmap.gids),
         "rootfsPropagation": _propagation(facts.mounts),
     }
+    if "network" in namespaces and facts.idmap.host_gid(0) is not None:
+        linux["sysctl"] = {"net.ipv4.ping_group_range": "0 0"}  # ping without CAP_NET_RAW, as in podman
     if options.sysctls:
         from rootless.engine.parse_limits import parse_sysctls
 
-        linux["sysctl"] = parse_sysctls(options.sysctls, namespaces)
+        linux["sysctl"] = {**linux.get("sysctl", {}), **parse_sysctls(options.sysctls, namespaces)}
     mask, unmask = (security.mask, security.unmask) if security else ([], [])
     if not options.privileged:
         linux["maskedPaths"] = defaults.masked_paths(mask, unmask)

@@ -1,0 +1,70 @@
+"""The store as a whole: what takes how much space, what can go, whether it is sound; and what this machine offers."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from rootless.engine.context import Engine
+
+    Values = Mapping[str, Any]
+    Rows = list[dict[str, Any]]
+
+
+def info(engine: Engine) -> dict[str, Any]:
+    """What this machine offers and what was chosen, in the shape of ``podman info``."""
+    from rootless.engine.info import info as report
+
+    return report(engine)
+
+
+def check(engine: Engine, values: Values) -> Rows:
+    """Look at everything in the store; the findings (kind, object, problem, repairable, repaired).
+
+    ``repair``: mend what can be mended without loss; ``force``: also at the cost of damaged containers.
+    """
+    from storage import check as checking
+
+    found = checking.run(
+        engine.store, repair=bool(values.get("repair")), force=bool(values.get("force")),
+        delete_tree=engine.delete_tree,
+    )  # fmt: skip
+    return [dict(finding) for finding in found]
+
+
+def prune(engine: Engine, values: Values) -> dict[str, Any]:
+    """Remove ended containers, images without a name (``all``: without a container), with ``volumes`` unused volumes,
+    and what killed commands left.
+
+    Returns ``containers``, ``images`` and ``volumes`` (ids and names), and ``reclaimed`` in bytes.
+    """
+    from rootless.engine import images, removal, volumes
+    from rootless.engine.sizes import size_of
+    from storage import gc
+
+    before = size_of(engine, engine.store.layout.data)
+    filters = {"filter": values.get("filter") or []}
+    containers = removal.sweep(engine) + removal.prune(engine, filters)
+    removed_images = images.prune(engine, {"all": values.get("all"), **filters})
+    removed_volumes = volumes.prune(engine, filters) if values.get("volumes") else []
+    gc.sweep(engine.store, engine.delete_tree)
+    after = size_of(engine, engine.store.layout.data)
+    return {
+        "containers": containers,
+        "images": removed_images,
+        "volumes": removed_volumes,
+        "reclaimed": max(0, before - after),
+    }
+
+
+def df(engine: Engine, values: Values) -> dict[str, Rows]:
+    """How much space images, containers and volumes take.
+
+    ``summary`` has the rows Type, Total, Active, RawSize and RawReclaimable; ``images``, ``containers`` and ``volumes``
+    describe each object. Sizes are bytes of this store, times seconds since the epoch.
+    """
+    from rootless.engine.df import report
+
+    return report(engine)
