@@ -74,7 +74,7 @@ def unpack(
     """
     with WorkDirectory(layout) as work:
         job = _Job(layout, work.path, map_key, confine, progress, limits or Limits())
-        answer = in_userns(lambda: job.run(sources, diff_ids, workers or os.cpu_count() or 1))
+        answer = in_userns(lambda: job.run(sources, diff_ids, workers or len(os.sched_getaffinity(0))))
     new: list[str] = json.loads(answer)
     return new
 

@@ -10,9 +10,11 @@ import json
 import lzma
 import os
 import resource
+import signal
 import stat
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ import zstandard
 
 from rootless import userns
 from rootless.security.confine import unpacker
-from storage import ownership
+from storage import gc, locks, ownership, trees
 from storage.archive.limits import Limits
 from storage.errors import StorageError
 from storage.layers import Layers, layer_key
@@ -230,6 +232,44 @@ def test_killed_worker(store: Store, tmp_path: Path) -> None:
     assert nothing_left(store)
 
 
+@pytest.mark.parametrize("moment", ["reading", "extracting"])
+def test_killed_in_the_middle(store: Store, tmp_path: Path, moment: str) -> None:
+    """SIGKILL of the caller ends the workers; what they leave is unlocked, swept, and no hindrance to the next pull."""
+    data = archive([file(f"f{number}", "x" * 4000, uid=7) for number in range(600)])
+    identity = layers.diff_id(data)
+    reader, writer = os.pipe()
+
+    class Slow(io.BytesIO):
+        """Stops in the middle for ever, and says so."""
+
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > (1_000_000 if moment == "extracting" else -1):
+                os.write(writer, b"!")
+                signal.pause()
+            return super().read(100_000)
+
+    child = os.fork()
+    if child == 0:
+        unpack(store.layout, [LayerSource(identity, Slow(data))], [identity], in_userns=layers.in_userns,
+               confine=unpacker)
+    os.read(reader, 1)
+    (work,) = os.listdir(store.layout.tmp)
+    assert locks.is_held(f"{store.layout.tmp}/{work}")
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    deadline = time.monotonic() + 5
+    while locks.is_held(f"{store.layout.tmp}/{work}"):
+        assert time.monotonic() < deadline, "a worker outlives its caller"
+        time.sleep(0.02)
+    gc.sweep(store, lambda path: void(layers.in_userns(lambda: b"x" * trees.delete(path))))
+    assert nothing_left(store)
+    assert unpack_one(store, data, identity, tmp_path) == [identity]
+
+
+def void(_: object) -> None:
+    """Drop a value."""
+
+
 @pytest.mark.needs("subuid")
 def test_true_owners_are_recorded(store: Store, tmp_path: Path) -> None:
     data = archive([
@@ -316,7 +356,9 @@ def test_same_tree_as_gnu_tar(store: Store, tmp_path: Path, format_: str) -> Non
     os.utime(source / "a", ns=(1, 123_456_789_123_456_789))
     packed = tmp_path / "packed.tar"
     subprocess.run(
-        f"tar --format={format_} --owner=0 --group=0 --sparse --sort=name -C {source} -cf {packed} .", shell=True, check=True,
+        ["tar", *f"--format={format_}".split(), "--owner=0", "--group=0", "--sparse", "--sort=name", "-C", str(source),
+         "-cf", str(packed), "."],
+        check=True,
     )
     data = packed.read_bytes()
     unpack_one(store, data, layers.diff_id(data), tmp_path)
