@@ -38,7 +38,8 @@ def run() -> NoReturn:
         # At the end, as site does: a package cannot take the place of a module of the standard library.
         sys.path.append(os.path.dirname(os.path.dirname(__file__)))
         sys.meta_path.append(LateSite())
-        sys.argv[0] = os.environ.pop("ROOTLESS_NAME", "rootless")
+    # The launcher's own path, which `python FILE` would hide.
+    sys.argv[0] = os.environ.pop("ROOTLESS_PROGRAM", "rootless")
     import gc
 
     # The cycles that a command makes are few and end with the process; the search for them costs 1 ms of a start.

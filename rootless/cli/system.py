@@ -136,9 +136,10 @@ def _item(value: object, indent: str) -> str:
 
 
 def _scalar(value: object) -> str:
-    plain = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+,() ")
+    first = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ/")
+    plain = first | set("0123456789._-+,() ")
     keywords = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
-    if isinstance(value, str) and value[:1].isalpha() and plain.issuperset(value) and value[-1] != " ":
+    if isinstance(value, str) and value[:1] in first and plain.issuperset(value) and value[-1] != " ":
         return value if value.lower() not in keywords else f'"{value}"'
     from storage import jsonfast
 

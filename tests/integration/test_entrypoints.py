@@ -145,3 +145,5 @@ def test_editable_installation(wheel: Path, tmp_path: Path) -> None:
         shutil.rmtree(site_packages(made) / package)
     (site_packages(made) / "editable.pth").write_text(f"{CHECKOUT}\n")
     assert output(made / "bin" / "rootless", "--version") == VERSION
+    (tmp_path / "podman").symlink_to(made / "bin" / "rootless")
+    assert output(tmp_path / "podman", "--version").startswith("podman version 5.8.")
