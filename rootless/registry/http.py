@@ -45,6 +45,9 @@ _GONE = {
     errno.EHOSTUNREACH: "no route to host",
 }
 
+# Who turned verification off knows it; the library would say so at every request.
+urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+
 
 class TLSError(RegistryError):
     """The handshake failed: not trusted, or not TLS at all."""

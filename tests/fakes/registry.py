@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import io
 import json
+import ssl
 import tarfile
 import threading
 import time
@@ -73,7 +74,10 @@ class _Scripted:
 class FakeRegistry:
     """A registry on a loopback port; use it as a context manager. ``host`` is "127.0.0.1:PORT"."""
 
-    def __init__(self, *, user: str = "", password: str = "", realm: str = "", address: str = "127.0.0.1") -> None:
+    def __init__(
+        self, *, user: str = "", password: str = "", realm: str = "", address: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:  # fmt: skip
         """With ``user`` it wants Basic credentials; with ``realm`` bearer tokens from there ("self": its /token)."""
         self.user, self.password, self.realm = user, password, realm
         self.manifests: dict[tuple[str, str], tuple[bytes, str]] = {}
@@ -87,7 +91,9 @@ class FakeRegistry:
         self._server = ThreadingHTTPServer((address, 0), _handler(self))
         self._server.daemon_threads = True
         self.host = f"{address}:{self._server.server_port}"
-        self.url = f"http://{self.host}"
+        self.url = f"http{'s' if tls else ''}://{self.host}"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
 
     def __enter__(self) -> FakeRegistry:
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
@@ -190,7 +196,7 @@ def _handler(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:
         def handle_one_request(self) -> None:
             try:
                 super().handle_one_request()
-            except (BrokenPipeError, ConnectionResetError):
+            except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
                 self.close_connection = True
 
         def _serve(self) -> None:

@@ -239,8 +239,8 @@ def test_what_is_listed(cli: Cli, layout: Path) -> None:
     cli.ok("tag", image, "app:1")
     (row,) = json.loads(cli.ok("images", "--format", "json"))
     for key in (
-        "Id", "ParentId", "RepoTags", "RepoDigests", "Size", "SharedSize", "VirtualSize", "Labels", "Containers", "Names",
-        "Digest", "History", "Created", "CreatedAt",
+        "Id", "ParentId", "RepoTags", "RepoDigests", "Size", "SharedSize", "VirtualSize", "Labels", "Containers",
+        "Names", "Digest", "History", "Created", "CreatedAt",
     ):  # fmt: skip
         assert key in row
     assert row["Labels"] == {"maker": "tests"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -31,6 +32,8 @@ def fake() -> Iterator[FakeRegistry]:
 
 @pytest.fixture(scope="module")
 def token_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenServer]:
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
     with TokenServer(tmp_path_factory.mktemp("token"), USER, PASSWORD) as running:
         yield running
 
