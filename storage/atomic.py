@@ -13,12 +13,35 @@ from storage.errors import os_error
 TEMP_PREFIX = ".new-"
 """How the name of a half-written file begins; one without a living writer is rubbish."""
 
+_FIRST_READ = 1 << 15
+_NEXT_READ = 1 << 20
+
 
 def write_all(fd: int, data: bytes) -> None:
     """Write the whole of ``data`` to ``fd``."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view):]
+
+
+def read(path: str, limit: int) -> bytes:
+    """Return the bytes of a file, ``limit + 1`` of them at most. A link in its place is not followed.
+
+    Raises ``OSError``: callers tell what is missing from what cannot be read.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        data = os.read(fd, min(_FIRST_READ, limit + 1))
+        if len(data) < _FIRST_READ:
+            return data  # a regular file gives all it has
+        parts = [data]
+        left = limit + 1 - len(data)
+        while left > 0 and (data := os.read(fd, min(left, _NEXT_READ))):
+            parts.append(data)
+            left -= len(data)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
 
 
 def sync_directory(path: str) -> None:

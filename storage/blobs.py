@@ -178,19 +178,11 @@ class Blobs:
         """
         path = self.path(digest)
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError as error:
-            if isinstance(error, FileNotFoundError):
-                raise DamagedError(f"cannot read blob {digest}: it is missing", path) from None
-            raise os_error(f"cannot read blob {digest}", error) from error
-        try:
-            data = bytearray()
-            while len(data) <= limit and (chunk := os.read(fd, min(_CHUNK, limit + 1 - len(data)))):
-                data += chunk
+            data = atomic.read(path, limit)
+        except FileNotFoundError:
+            raise DamagedError(f"cannot read blob {digest}: it is missing", path) from None
         except OSError as error:
             raise os_error(f"cannot read blob {digest}", error) from error
-        finally:
-            os.close(fd)
         if len(data) > limit:
             raise DamagedError(f"cannot read blob {digest}: it is over the limit of {limit} bytes", path)
         if verify:
@@ -198,7 +190,7 @@ class Blobs:
 
             if hashlib.new(digest.partition(":")[0], data).hexdigest() != digest.partition(":")[2]:
                 raise DamagedError(f"cannot use blob {digest}: its bytes are not those of its digest", path)
-        return bytes(data)
+        return data
 
     def read_document(self, digest: str) -> object:
         """Return the value of a JSON blob. Raises ``DamagedError`` as ``read`` does, and if it is not JSON."""

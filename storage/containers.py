@@ -107,11 +107,7 @@ class Containers:
         self.path(container_id)
         path = self._layout.container_record(container_id)
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                data = os.read(fd, _MAX_RECORD)
-            finally:
-                os.close(fd)
+            data = atomic.read(path, _MAX_RECORD)
         except FileNotFoundError:
             if os.path.lexists(self._layout.container(container_id)):
                 short = container_id[:SHORT_ID_LENGTH]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from storage import oci, reference, reserve
 from storage.blobs import Blobs
 from storage.errors import DamagedError, NotFoundError, StorageError, shown
-from storage.index import IndexFile, name_of
+from storage.index import IndexFile, annotation_of, digest_of, name_of, with_names, without_names
 from storage.locks import Lock
 from storage.oci import REF_NAME, Digest
 
@@ -270,8 +270,8 @@ class Images:
         descriptor: Descriptor = {"mediaType": media_type, "digest": digest, "size": size, "annotations": {
             **(annotations or {}), IMAGE_ID: Digest(manifest["config"]["digest"]).encoded}}
         with Lock(self._layout.images_lock):
-            entries = _without_names(self.index.raw_entries(), names)
-            self.index.replace(_with_names(entries, descriptor, names))
+            entries = without_names(self.index.raw_entries(), names)
+            self.index.replace(with_names(entries, descriptor, names))
         return Image(self, descriptor)
 
     def tag(self, image: Image, name: str) -> None:
@@ -279,18 +279,18 @@ class Images:
         _check_name(name)
         with Lock(self._layout.images_lock):
             entries = self.index.raw_entries()
-            if not any(_digest_of(entry) == image.digest for entry in entries):
+            if not any(digest_of(entry) == image.digest for entry in entries):
                 raise NotFoundError(f"cannot tag {image.digest}: the image was removed")
-            self.index.replace(_with_names(_without_names(entries, [name]), image.descriptor, [name]))
+            self.index.replace(with_names(without_names(entries, [name]), image.descriptor, [name]))
         image._names = None
 
     def untag(self, name: str) -> None:
         """Take the full name ``name`` away; an image without any other stays, nameless. Raises ``NotFoundError``."""
         with Lock(self._layout.images_lock):
             entries = self.index.raw_entries()
-            if not any(_name_of(entry) == name for entry in entries):
+            if not any(name_of(entry) == name for entry in entries):
                 raise NotFoundError(f"{shown(name)}: image not known")
-            self._replace_deleting(_without_names(entries, [name]))
+            self._replace_deleting(without_names(entries, [name]))
 
     def remove(self, image: Image) -> Texts:
         """Take ``image`` with all its names out of the index; return the names.
@@ -300,16 +300,16 @@ class Images:
         identifier = image.id if IMAGE_ID in image.annotations else None
         with Lock(self._layout.images_lock):
             entries = self.index.raw_entries()
-            gone = [entry for entry in entries if _digest_of(entry) == image.digest
-                    or (identifier is not None and _annotation(entry, IMAGE_ID) == identifier)]
+            gone = [entry for entry in entries if digest_of(entry) == image.digest
+                    or (identifier is not None and annotation_of(entry, IMAGE_ID) == identifier)]
             self._replace_deleting([entry for entry in entries if entry not in gone])
-        return [name for entry in gone if (name := _name_of(entry))]
+        return [name for entry in gone if (name := name_of(entry))]
 
     def restore(self, image: Image, names: Texts) -> None:
         """Put back what ``remove`` took out (a container that uses the image appeared meanwhile)."""
         with Lock(self._layout.images_lock):
-            entries = _without_names(self.index.raw_entries(), names)
-            self.index.replace(_with_names(entries, image.descriptor, names))
+            entries = without_names(self.index.raw_entries(), names)
+            self.index.replace(with_names(entries, image.descriptor, names))
 
     def _replace_deleting(self, entries: Entries) -> None:
         reserve.deleting(self._layout, lambda: self.index.replace(entries), "cannot write the image index")
@@ -338,50 +338,3 @@ def _candidates(name: str, wanted: reference.Reference) -> list[str]:
 def _check_name(name: str) -> None:
     if str(reference.parse(name)) != name:
         raise StorageError(f"cannot name an image {shown(name)}: it is not a full reference")
-
-
-# Entries as they are on disk: a damaged one is of any type, and is kept until `system check` removes it.
-
-
-def _digest_of(entry: Any) -> str:
-    digest = entry.get("digest") if isinstance(entry, dict) else None
-    return digest if isinstance(digest, str) else ""
-
-
-def _annotation(entry: Any, key: str) -> str:
-    annotations = entry.get("annotations") if isinstance(entry, dict) else None
-    value = annotations.get(key) if isinstance(annotations, dict) else None
-    return value if isinstance(value, str) else ""
-
-
-def _name_of(entry: Any) -> str:
-    return _annotation(entry, REF_NAME)
-
-
-def _nameless(entry: Any) -> Any:
-    return {**entry, "annotations": {key: value for key, value in entry["annotations"].items() if key != REF_NAME}}
-
-
-def _without_names(entries: Entries, names: list[str]) -> Entries:
-    """Take ``names`` away; an image whose last name that was keeps one entry without a name."""
-    kept = [entry for entry in entries if _name_of(entry) not in names or not _name_of(entry)]
-    known = {_digest_of(entry) for entry in kept}
-    for entry in entries:
-        if _digest_of(entry) not in known:
-            known.add(_digest_of(entry))
-            kept.append(_nameless(entry))
-    return kept
-
-
-def _with_names(entries: Entries, descriptor: Descriptor, names: list[str]) -> Entries:
-    """Add an entry for every name; the nameless entry that the image may have had is then no longer needed."""
-    digest = descriptor["digest"]
-    plain: Any = {**descriptor, "annotations": {
-        key: value for key, value in descriptor.get("annotations", {}).items() if key != REF_NAME}}
-    if names:
-        entries = [entry for entry in entries if _digest_of(entry) != digest or _name_of(entry)]
-        named = [{**plain, "annotations": {REF_NAME: name, **plain["annotations"]}} for name in names]
-        return entries + named
-    if any(_digest_of(entry) == digest for entry in entries):
-        return entries
-    return [*entries, plain]

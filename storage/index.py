@@ -32,11 +32,6 @@ def encode(entries: list[Any]) -> bytes:
     return _HEAD + b",\n".join(jsonfast.dumps(entry).encode("ascii") for entry in entries) + _TAIL
 
 
-def name_of(entry: Descriptor) -> str:
-    """The name that an entry gives its manifest; empty: none."""
-    return entry.get("annotations", {}).get(REF_NAME, "")
-
-
 class IndexFile:
     """The index of one store, read when it is first needed and again when it was replaced."""
 
@@ -59,19 +54,14 @@ class IndexFile:
                 return self._data
             if status.st_size > _MAX_BYTES:
                 raise DamagedError(f"cannot read {self._layout.index}: it is too large", self._layout.index)
-            fd = os.open(self._layout.index, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                status = os.fstat(fd)
-                data = os.read(fd, status.st_size + 1)
-            finally:
-                os.close(fd)
+            data = atomic.read(self._layout.index, _MAX_BYTES)
         except FileNotFoundError:
             raise DamagedError("cannot read the image index: it is missing", self._layout.index) from None
         except OSError as error:
             raise os_error("cannot read the image index", error) from error
         self._data = data
         self._entries = None
-        self._stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+        self._stamp = stamp  # of before: if it was replaced in between, it is read once more
         return data
 
     def find(self, annotation: str, value: str) -> Descriptor | None:
@@ -148,6 +138,55 @@ def parse(data: bytes, path: str) -> tuple[list[Descriptor], list[tuple[str, str
 
 def _label(entry: object, number: int) -> str:
     """What to call a damaged entry: its name if that can still be read."""
+    name = name_of(entry)
+    return name if name and name.isprintable() else f"entry {number}"
+
+
+# list[Any] as they are on disk: a damaged one is of any type, and is kept until `system check` removes it.
+
+
+def digest_of(entry: Any) -> str:
+    """The digest of an entry; empty: it has none."""
+    digest = entry.get("digest") if isinstance(entry, dict) else None
+    return digest if isinstance(digest, str) else ""
+
+
+def annotation_of(entry: Any, key: str) -> str:
+    """An annotation of an entry; empty: it has not got it."""
     annotations = entry.get("annotations") if isinstance(entry, dict) else None
-    name = annotations.get(REF_NAME) if isinstance(annotations, dict) else None
-    return name if isinstance(name, str) and name.isprintable() else f"entry {number}"
+    value = annotations.get(key) if isinstance(annotations, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def name_of(entry: Any) -> str:
+    """The name that an entry gives its manifest; empty: none."""
+    return annotation_of(entry, REF_NAME)
+
+
+def _nameless(entry: Any) -> Any:
+    return {**entry, "annotations": {key: value for key, value in entry["annotations"].items() if key != REF_NAME}}
+
+
+def without_names(entries: list[Any], names: list[str]) -> list[Any]:
+    """Take ``names`` away; an image whose last name that was keeps one entry without a name."""
+    kept = [entry for entry in entries if name_of(entry) not in names or not name_of(entry)]
+    known = {digest_of(entry) for entry in kept}
+    for entry in entries:
+        if digest_of(entry) not in known:
+            known.add(digest_of(entry))
+            kept.append(_nameless(entry))
+    return kept
+
+
+def with_names(entries: list[Any], descriptor: Descriptor, names: list[str]) -> list[Any]:
+    """Add an entry for every name; the nameless entry that the image may have had is then no longer needed."""
+    digest = descriptor["digest"]
+    plain: Any = {**descriptor, "annotations": {
+        key: value for key, value in descriptor.get("annotations", {}).items() if key != REF_NAME}}
+    if names:
+        entries = [entry for entry in entries if digest_of(entry) != digest or name_of(entry)]
+        named = [{**plain, "annotations": {REF_NAME: name, **plain["annotations"]}} for name in names]
+        return entries + named
+    if any(digest_of(entry) == digest for entry in entries):
+        return entries
+    return [*entries, plain]

@@ -115,11 +115,7 @@ class Volumes:
             raise _no_such(name)
         path = self._layout.volume_record(name)
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                data = os.read(fd, _MAX_RECORD)
-            finally:
-                os.close(fd)
+            data = atomic.read(path, _MAX_RECORD)
         except FileNotFoundError:
             if self.exists(name):
                 raise DamagedError(f"the record of volume {name} is missing", path) from None
