@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from rootless.engine import mounts as mounting
 from rootless.engine import process as processes
+from rootless.errors import UsageError
 from rootless.security import capabilities, defaults
 
 TYPE_CHECKING = False
@@ -109,12 +110,9 @@ def build(
         "gidMappings": _mappings(facts.idmap.gids),
         "rootfsPropagation": _propagation(facts.mounts),
     }
-    if "network" in namespaces and facts.idmap.host_gid(0) is not None:
-        linux["sysctl"] = {"net.ipv4.ping_group_range": "0 0"}  # ping without CAP_NET_RAW, as in podman
-    if options.sysctls:
-        from rootless.engine.parse_limits import parse_sysctls
-
-        linux["sysctl"] = {**linux.get("sysctl", {}), **parse_sysctls(options.sysctls, namespaces)}
+    sysctls = _sysctls(options, namespaces, facts.idmap)
+    if sysctls:
+        linux["sysctl"] = sysctls
     mask, unmask = (security.mask, security.unmask) if security else ([], [])
     if not options.privileged:
         linux["maskedPaths"] = defaults.masked_paths(mask, unmask)
@@ -148,6 +146,23 @@ def build(
         "terminal": options.tty,
     }
     return spec, extras
+
+
+def _sysctls(options: RunOptions, namespaces: Sequence[str], idmap: IdMap) -> dict[str, str]:
+    """Those asked for, and ping without CAP_NET_RAW, which podman gives too. They are written through the container's
+    own procfs, which it has with a pid namespace of its own.
+    """
+    own_proc = "pid" in namespaces
+    found: dict[str, str] = {}
+    if own_proc and "network" in namespaces and idmap.host_gid(0) is not None:
+        found["net.ipv4.ping_group_range"] = "0 0"
+    if options.sysctls:
+        from rootless.engine.parse_limits import parse_sysctls
+
+        if not own_proc:
+            raise UsageError("cannot set a sysctl together with --pid=host")
+        found.update(parse_sysctls(options.sysctls, namespaces))
+    return found
 
 
 def _mappings(rows: Sequence[tuple[int, int, int]]) -> list[dict[str, int]]:

@@ -187,7 +187,7 @@ def _below(source: str, subpath: str) -> str:
 
     directory = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.close(openat2(directory, subpath, os.O_PATH, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS))
+        os.close(openat2(directory, subpath, os.O_PATH, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS))
     except OSError as error:
         raise RootlessError(f"cannot mount the subpath {subpath[:120]}: {error.strerror}") from None
     finally:

@@ -121,7 +121,7 @@ def _failure(error: OSError) -> RootlessError:
 
 def _entry(entry: ToplevelEntry, options: list[str], site: Site) -> int:
     try:
-        return _new_overlay([entry["lower"]], entry["upper"], entry["work"], options)
+        return new_overlay([entry["lower"]], entry["upper"], entry["work"], options)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ELOOP, errno.EPERM):
             raise
@@ -142,14 +142,14 @@ def overlay(root: RootfsMount, site: Site) -> int:
         mount_setattr(fd, MOUNT_ATTR_RDONLY, propagation=MS_PRIVATE, recursive=True)
         return fd
     try:
-        return _new_overlay(lower, root["upper"], root["work"], root["options"])
+        return new_overlay(lower, root["upper"], root["work"], root["options"])
     except OSError as error:
         if error.errno != errno.EINVAL or not str(error.strerror).startswith("fsconfig lowerdir+"):
             raise
     return _old_overlay(root)
 
 
-def _new_overlay(lower: list[str], upper: str, work: str, options: list[str]) -> int:
+def new_overlay(lower: list[str], upper: str, work: str, options: list[str]) -> int:
     """By the mount calls on descriptors: each layer is one option of its own (Linux 6.8)."""
     context = fsopen("overlay")
     held: list[int] = []

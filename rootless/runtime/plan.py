@@ -207,6 +207,8 @@ def _mount(mount: Mount, idmap: IdMap, namespaces: int) -> Operation:
         return _bind(mount, target, options)
     if kind == "cgroup" or kind == "cgroup2":
         return ops.Cgroup(target, options.set, bool(namespaces & libc.CLONE_NEWCGROUP))
+    if kind == "overlay":
+        return _overlay(target, options)
     if kind not in _FILE_SYSTEMS:
         raise RootlessError(f"cannot mount {target}: a user may not mount the file system type {kind!r}")
     if target == "/proc" or target.startswith("/proc/"):
@@ -216,6 +218,34 @@ def _mount(mount: Mount, idmap: IdMap, namespaces: int) -> Operation:
         # The group tty is 5 everywhere; without a range of ids it is not mapped.
         data = [(key, value) for key, value in data if key != "gid" or _mapped(idmap.host_gid, value)]
     return ops.NewMount(kind, target, data, options.set, options.copy_up)
+
+
+def _overlay(target: str, options: MountOptions) -> Operation:
+    """An overlay of directories of the host; the words are overlayfs's own (``lowerdir=``, topmost first)."""
+    from rootless.init.overlay import Overlay
+
+    data = dict(options.data)
+    unknown = sorted(set(data) - {"lowerdir", "upperdir", "workdir", "userxattr"})
+    if unknown or not data.get("lowerdir") or ("upperdir" in data) != ("workdir" in data):
+        reason = f"unknown option {unknown[0]}" if unknown else "a directory is missing"
+        raise RootlessError(f"cannot mount an overlay on {target}: {reason}")
+    lower = split_paths(data["lowerdir"] or "")
+    upper, work = (split_paths(data.get(key) or "")[0] for key in ("upperdir", "workdir"))
+    return Overlay(target, lower, upper, work, options.set)
+
+
+def split_paths(text: str) -> list[str]:
+    """The paths of ``lowerdir=``: separated by colons; a backslash takes its meaning from the next character."""
+    paths = [""]
+    characters = iter(text)
+    for character in characters:
+        if character == "\\":
+            paths[-1] += next(characters, "")
+        elif character == ":":
+            paths.append("")
+        else:
+            paths[-1] += character
+    return paths
 
 
 def _mapped(host: object, value: str | None) -> bool:
