@@ -78,8 +78,8 @@ class Plan:
         "arguments", "capabilities", "cleanup", "console_size", "copy_up", "cwd", "domainname", "environment",
         "files_dir", "foreign", "fuse_overlayfs", "hooks", "hostname", "idmap", "joined", "limits", "make_cwd",
         "masked", "namespaces", "no_new_privileges", "oom_score_adj", "operations", "passwd_entry", "persona",
-        "preserve_fds", "read_only_paths", "reaper", "root_propagation", "root_read_only", "rootfs", "seccomp", "seccomp_flags",
-        "sysctls", "terminal", "user", "wait_attached",
+        "preserve_fds", "read_only_paths", "reaper", "root_propagation", "root_read_only", "rootfs", "seccomp",
+        "seccomp_flags", "sysctls", "terminal", "user", "wait_attached",
     )  # fmt: skip
 
     def __init__(

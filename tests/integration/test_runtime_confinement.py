@@ -15,10 +15,18 @@ from typing import Any
 import pytest
 
 from rootless.linux import libc
+from rootless.runtime.delete import delete_tree
 from tests.support import bundles
 from tests.support.fixtures import require
 
 Run = Callable[..., "CompletedProcess[str]"]
+
+
+@pytest.fixture(autouse=True)
+def _no_leftovers(tmp_path: Path) -> Iterator[None]:
+    """Delete what belongs to subordinate ids, which pytest itself could not."""
+    yield
+    delete_tree(str(tmp_path))
 
 
 @pytest.fixture
