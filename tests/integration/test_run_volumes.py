@@ -108,5 +108,5 @@ def test_mount(shared_cli: Cli, tmp_path: Path) -> None:
         shared_cli.fails(125, "run", "--rm", "--network=none", "--mount", bad, IMAGE, "true")
     finally:
         shared_cli.ok("volume", "rm", "v")
-    for bad in ("type=nothing,dst=/x", "type=bind,dst=/x", "type=bind,src=/tmp", "dst=/x,a=1", "type=tmpfs,dst=/x,size=x"):
+    for bad in ("type=nothing,dst=/x", "type=bind,dst=/x", "type=bind,src=/tmp", "dst=/x,a=1", "type=tmpfs,dst=x"):
         shared_cli.fails(125, "run", "--rm", "--network=none", "--mount", bad, IMAGE, "true")
