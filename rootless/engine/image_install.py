@@ -49,10 +49,10 @@ def install(engine: Engine, source: Callable[[Send], None], progress: Progress) 
             finally:
                 installer.stop()
                 progress.close()
-    except TransientError:
-        raise
-    except (RootlessError, StorageError):
-        gc.collect(engine.store, engine.delete_tree)
+    except (RootlessError, StorageError) as error:
+        if not isinstance(error, TransientError):
+            gc.collect(engine.store, engine.delete_tree)
+        gc.sweep(engine.store, engine.delete_tree)
         raise
 
 

@@ -49,6 +49,10 @@ class Wanted:
             return ("", "v1")
         return (self.variant,) if self.variant else ("",)
 
+    def accepts(self, platform: Mapping[str, Any]) -> bool:
+        """Whether an image that is here will do: any, unless the user named a platform."""
+        return not self.explicit or self.matches(platform)
+
     def matches(self, platform: Mapping[str, Any]) -> bool:
         """Whether an image configuration or a descriptor's platform is of this platform."""
         return (
@@ -73,9 +77,7 @@ def wanted(values: Mapping[str, Any]) -> Wanted:
     if architecture is None and variant is None:
         variant = host.get("variant", "")
     architecture, implied = _ALIASES.get(architecture, (architecture, "")) if architecture else (None, "")
-    return Wanted(
-        name_os or host["os"], architecture or host["architecture"], variant or implied, any(parts)
-    )
+    return Wanted(name_os or host["os"], architecture or host["architecture"], variant or implied, any(parts))
 
 
 def choose(index: Index, platform: Wanted, name: str) -> Descriptor:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rootless.engine import image_platform
+from rootless.engine import image_platform, image_source
 from rootless.engine.context import Engine
 from rootless.engine.image_install import Installed, install
 from rootless.engine.image_worker import Send, Worker
@@ -15,7 +15,8 @@ from rootless.engine.progress import PlainProgress, Progress
 from rootless.errors import RootlessError, UsageError
 from rootless.registry.options import ConnectionOptions
 from storage import reference
-from storage.images import Image
+from storage.errors import StorageError
+from storage.images import INDEX_DIGEST, Image
 
 Values = Mapping[str, Any]
 
@@ -26,16 +27,36 @@ def pull(engine: Engine, name: str, values: Values, progress: Progress | None = 
     if policy not in PULL_POLICIES:
         raise UsageError(f"cannot use --policy={policy}", "use one of " + ", ".join(PULL_POLICIES))
     kept = None if _is_local(name) else engine.store.images.find(name.removeprefix("docker://"))
-    if policy in ("missing", "never") and kept is not None and not engine.layers.missing(kept.diff_ids):
-        return kept.id
+    shown = progress or Progress()
+    if policy in ("missing", "never") and kept is not None and image_platform.wanted(values).accepts(kept.config):
+        if _complete(engine, kept, shown):
+            return kept.id
+        name = next(iter(kept.names), name)  # what was meant by an id, or by a short name, is fetched by its name
     if policy == "never":
         raise RootlessError(f"{name}: image not known", "use another --policy to fetch it")
     try:
-        return _fetch(engine, name, values, progress or Progress())[0].image.id
+        return _fetch(engine, name, values, shown)[0].image.id
     except RootlessError:
         if policy == "newer" and kept is not None and not engine.layers.missing(kept.diff_ids):
             return kept.id  # as podman: no registry, no newer image
         raise
+
+
+def _complete(engine: Engine, image: Image, progress: Progress) -> bool:
+    """Whether all layers of ``image`` are unpacked, after unpacking those that are not from the store's own blobs."""
+    if not engine.layers.missing(image.diff_ids):
+        return True
+    if not all(engine.store.blobs.has(layer["digest"], layer["size"]) for layer in image.layers):
+        return False
+    data = engine.store.blobs.read(image.digest, verify=True)
+    message = image_source.image_message(data, image.media_type, image.manifest, image.config, list(image.names))
+    index = image.annotations.get(INDEX_DIGEST, "")
+    try:
+        install(engine, lambda send: send({**message, "index": index}), progress)
+    except (RootlessError, StorageError) as error:
+        progress.note(f"{error.message}; fetching the image again")
+        return False
+    return True
 
 
 def pull_for_run(engine: Engine, name: str, policy: str, values: Values) -> Image:

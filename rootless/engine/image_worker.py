@@ -19,6 +19,8 @@ from rootless.registry.errors import TransientError
 from storage import jsonfast
 from storage.errors import StorageError
 
+_LONGEST_DEATH = 10_000  # milliseconds
+
 Message = dict[str, Any]
 Send = Callable[[Message], None]
 
@@ -74,10 +76,15 @@ class Worker:
             raise RootlessError(f"cannot finish: a worker process {how}", "is the machine out of memory?")
 
     def kill(self) -> None:
-        """End the child, if it still runs, and forget it."""
+        """End the child with all its own children, if it still runs, and forget it."""
         if self.pid:
             os.kill(self.pid, SIGTERM)
             pid, self.pid = self.pid, 0
+            # Its children die with it, and hold the other end of the pipe until they are gone.
+            poll = select.poll()
+            poll.register(self._fd, select.POLLIN)
+            while poll.poll(_LONGEST_DEATH) and os.read(self._fd, 65536):
+                pass
             os.close(self._fd)
             os.waitpid(pid, 0)
 

@@ -31,7 +31,7 @@ def resolve(engine: Engine, name: str, pull_policy: str | None, values: Values) 
         image = engine.store.images.find(name)
         if image is not None and _fits(engine, image, values):
             return image
-        if policy == "never":
+        if policy == "never" and image is None:
             raise NotFoundError(f"{name}: image not known", f"fetch it with 'rootless pull {name}'")
     from rootless.engine.image_pull import pull_for_run
 

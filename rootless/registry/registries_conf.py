@@ -194,20 +194,20 @@ def load_files(files: Iterable[Path]) -> RegistriesConf:
             raise RegistryError(f"cannot read {path}: it is larger than {MAX_FILE} bytes")
         try:
             merge(conf, tomllib.loads(text.decode("utf-8")))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, _BadConfError, RecursionError) as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, BadConfError, RecursionError) as error:
             raise RegistryError(f"cannot read {path}: {error}", "see containers-registries.conf(5)") from error
         conf.sources.append(str(path))
     return conf
 
 
-class _BadConfError(Exception):
+class BadConfError(Exception):
     """A key has a value of the wrong kind."""
 
 
 def merge(conf: RegistriesConf, table: dict[str, object]) -> None:
     """Lay one parsed file over ``conf``: a registry replaces the one of the same prefix, aliases are merged."""
     if "registries" in table:
-        raise _BadConfError("version 1 of the format is not supported, rewrite [registries.*] as [[registry]]")
+        raise BadConfError("version 1 of the format is not supported, rewrite [registries.*] as [[registry]]")
     if "unqualified-search-registries" in table:
         conf.search = _strings(table, "unqualified-search-registries")
     if "credential-helpers" in table:
@@ -215,17 +215,17 @@ def merge(conf: RegistriesConf, table: dict[str, object]) -> None:
     mode = _string(table, "short-name-mode")
     if mode:
         if mode not in _SHORT_NAME_MODES:
-            raise _BadConfError(f"short-name-mode is {mode!r}, not one of {', '.join(_SHORT_NAME_MODES)}")
+            raise BadConfError(f"short-name-mode is {mode!r}, not one of {', '.join(_SHORT_NAME_MODES)}")
         conf.short_name_mode = mode
     for entry in _tables(table, "registry"):
         rule = _rule(entry)
         conf.rules[rule.prefix] = rule
     aliases = table.get("aliases", {})
     if not isinstance(aliases, dict):
-        raise _BadConfError("aliases is not a table")
+        raise BadConfError("aliases is not a table")
     for short, full in aliases.items():
         if not isinstance(full, str):
-            raise _BadConfError(f"alias {short!r} is not a string")
+            raise BadConfError(f"alias {short!r} is not a string")
         if full:
             conf.aliases[short] = full
         else:
@@ -236,7 +236,7 @@ def _rule(entry: dict[str, object]) -> RegistryRule:
     location = _location(entry)
     prefix = _string(entry, "prefix").rstrip("/") or location
     if not prefix:
-        raise _BadConfError("a [[registry]] has neither prefix nor location")
+        raise BadConfError("a [[registry]] has neither prefix nor location")
     if not location and not prefix.startswith("*."):
         location = prefix
     digest_only = _flag(entry, "mirror-by-digest-only")
@@ -244,10 +244,10 @@ def _rule(entry: dict[str, object]) -> RegistryRule:
     for mirror in _tables(entry, "mirror"):
         use = _string(mirror, "pull-from-mirror") or ("digest-only" if digest_only else "all")
         if use not in _PULL_FROM_MIRROR:
-            raise _BadConfError(f"pull-from-mirror is {use!r}, not one of {', '.join(_PULL_FROM_MIRROR)}")
+            raise BadConfError(f"pull-from-mirror is {use!r}, not one of {', '.join(_PULL_FROM_MIRROR)}")
         place = _location(mirror)
         if not place:
-            raise _BadConfError(f"a mirror of {prefix} has no location")
+            raise BadConfError(f"a mirror of {prefix} has no location")
         mirrors.append(Mirror(place, _flag(mirror, "insecure"), use))
     return RegistryRule(prefix, location, _flag(entry, "insecure"), _flag(entry, "blocked"), tuple(mirrors))
 
@@ -255,33 +255,33 @@ def _rule(entry: dict[str, object]) -> RegistryRule:
 def _location(entry: dict[str, object]) -> str:
     location = _string(entry, "location").rstrip("/")
     if "://" in location:
-        raise _BadConfError(f"location {location!r} has a scheme; write the host and path alone")
+        raise BadConfError(f"location {location!r} has a scheme; write the host and path alone")
     return location
 
 
 def _string(table: dict[str, object], key: str) -> str:
     value = table.get(key, "")
     if not isinstance(value, str):
-        raise _BadConfError(f"{key} is not a string")
+        raise BadConfError(f"{key} is not a string")
     return value
 
 
 def _flag(table: dict[str, object], key: str) -> bool:
     value = table.get(key, False)
     if not isinstance(value, bool):
-        raise _BadConfError(f"{key} is not true or false")
+        raise BadConfError(f"{key} is not true or false")
     return value
 
 
 def _strings(table: dict[str, object], key: str) -> list[str]:
     value = table[key]
     if not isinstance(value, list):
-        raise _BadConfError(f"{key} is not a list")
+        raise BadConfError(f"{key} is not a list")
     return [_string({key: item}, key) for item in value]
 
 
 def _tables(table: dict[str, object], key: str) -> list[dict[str, object]]:
     value = table.get(key, [])
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise _BadConfError(f"{key} is not a list of tables")
+        raise BadConfError(f"{key} is not a list of tables")
     return value

@@ -333,3 +333,16 @@ def test_pulls_side_by_side_fetch_each_blob_once(cli: Cli, fake: FakeRegistry) -
     for blob in manifest["layers"]:
         assert len(fake.requests(blob["digest"])) == 1
     assert len(images(cli)) == 1
+
+
+def test_missing_layers_are_unpacked_again_without_the_registry(cli: Cli, fake: FakeRegistry) -> None:
+    fake.add_image("app", [layer({"f": b"x"})])
+    name = f"{fake.host}/app"
+    image = cli.ok("pull", "-q", INSECURE, name).strip()
+    (key,) = os.listdir(cli.data / "layers")
+    (cli.data / "layers" / key).rename(cli.home / "lost")
+    fake.seen.clear()
+    for again in (name, image):
+        assert cli.ok("pull", "-q", "--policy", "missing", again).strip() == image
+        assert os.listdir(cli.data / "layers") == [key]
+    assert fake.seen == []
