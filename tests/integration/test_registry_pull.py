@@ -346,3 +346,24 @@ def test_missing_layers_are_unpacked_again_without_the_registry(cli: Cli, fake: 
         assert cli.ok("pull", "-q", "--policy", "missing", again).strip() == image
         assert os.listdir(cli.data / "layers") == [key]
     assert fake.seen == []
+
+
+def test_what_cannot_fit_is_not_begun(cli: Cli, fake: FakeRegistry) -> None:
+    manifest = fake.add_image("app", [layer({"f": b"x"})])
+    manifest["layers"][0]["size"] = 1 << 40
+    fake.put_manifest("app", manifest)
+    error = cli.fails(125, "pull", "-q", INSECURE, f"{fake.host}/app")
+    assert "it needs 1048576 MiB" in error
+    assert fake.requests(manifest["layers"][0]["digest"]) == []
+    assert left_over(cli) == []
+
+
+def test_run_pulls_what_is_missing(cli: Cli, registry: Registry, busybox_layout: Path) -> None:
+    name = registry.push(busybox_layout, "run/busybox")
+    configure(cli, f'[[registry]]\nlocation = "{registry.address}"\ninsecure = true')
+    done = cli.run("run", "--rm", "--network", "none", name, "echo", "hi")
+    assert (done.returncode, done.stdout) == (0, "hi\n"), done.stderr
+    assert f"Trying to pull {name}..." in done.stderr
+    done = cli.run("run", "--rm", "--network", "none", "--pull", "never", name, "echo", "hi")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "hi\n", "")
+    assert "image not known" in cli.fails(125, "run", "--rm", "--pull", "never", f"{name}x", "true")
