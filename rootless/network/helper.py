@@ -13,7 +13,7 @@ import os
 import select
 
 from rootless.errors import RootlessError
-from rootless.linux.libc import CLONE_NEWUSER, setns
+from rootless.linux.libc import CLONE_NEWUSER, close_range, setns
 from rootless.linux.signals import SIGKILL, reset
 
 TYPE_CHECKING = False
@@ -111,6 +111,7 @@ def _become(user: int, net: int, ready: int, errors: int, argv: list[str]) -> No
     setns(user, CLONE_NEWUSER)
     for number, fd in enumerate((net, ready, errors)):
         os.dup2(fd, number)
+    close_range(3)
     fcntl.fcntl(2, _F_SETSIG, SIGKILL)
     fcntl.fcntl(2, _F_SETOWN, os.getpid())
     fcntl.fcntl(2, fcntl.F_SETFL, os.O_WRONLY | os.O_NONBLOCK | os.O_ASYNC)
@@ -140,7 +141,9 @@ def route_address() -> str:
 
 def failure(kind: str, words: str) -> RootlessError:
     """What a helper said when it gave up, as one of our errors."""
-    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    # An unknown option makes pasta print its whole usage; without a log daemon it complains about each line.
+    lines = [line.strip() for line in words.partition("Usage:")[0].splitlines() if line.strip()]
+    lines = [line for line in lines if not line.endswith("to syslog")]
     # pasta puts the time before its messages: "1795444871.4656: No interface"
     said = "; ".join(line.partition(": ")[2] if line[:1].isdigit() else line for line in lines[-3:])
     lowered = said.lower()
