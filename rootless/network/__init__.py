@@ -80,7 +80,9 @@ def attach(network: Network, pid: int) -> NetworkHandle | None:
         from rootless.network.pasta import attach as start
     else:
         from rootless.network.slirp4netns import attach as start
-    return start(network, pid)
+    handle = start(network, pid)
+    handle.has_ports = bool(network.ports)
+    return handle
 
 
 def _with_helper(kind: str, rest: str) -> Network:

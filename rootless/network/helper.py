@@ -28,9 +28,10 @@ _ANYWHERE = "192.0.2.1", "2001:db8::1"  # documentation addresses: only the rout
 class NetworkHandle:
     """A running helper: ``kind``, ``pid``, and the descriptors that its life hangs on."""
 
-    __slots__ = ("_errors", "_on_ready", "_ready", "kind", "pid")
+    __slots__ = ("_errors", "_on_ready", "_ready", "has_ports", "kind", "pid")
 
     def __init__(self, kind: str, pid: int, ready: int, errors: int, on_ready: Callable[[], None] | None) -> None:
+        self.has_ports = False
         self.kind = kind
         self.pid = pid
         self._ready = ready
@@ -52,13 +53,13 @@ class NetworkHandle:
             self._on_ready()
 
     def close(self) -> None:
-        """End the helper, without waiting for it."""
+        """End the helper. Its end is waited for only if it has ports, so that the next container can have them."""
         for fd in (self._ready, self._errors):
             if fd >= 0:
                 os.close(fd)
         self._ready = self._errors = -1
         try:
-            os.waitpid(self.pid, os.WNOHANG)
+            os.waitpid(self.pid, 0 if self.has_ports else os.WNOHANG)
         except ChildProcessError:
             pass
 
