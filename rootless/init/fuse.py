@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from storage.drivers.base import RootfsMount
 
 _UNSAFE = frozenset(":,\\")
-_MOUNT_OPTIONS = "rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
+_MOUNT_OPTIONS = "rootmode=40000,allow_other,default_permissions"
 
 
 def mount_fuse(root: RootfsMount, helper: str) -> int:
@@ -27,7 +27,9 @@ def mount_fuse(root: RootfsMount, helper: str) -> int:
         raise RootlessError(f"cannot mount fuse-overlayfs: {root['upper']} has a colon", "move the data directory")
     try:
         device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
-        mount("fuse-overlayfs", root["merged"], "fuse", MS_NODEV, f"fd={device},{_MOUNT_OPTIONS}")
+        # Not 0: a map of the caller alone under its own id (keep-id) has none.
+        owner = f"user_id={os.getuid()},group_id={os.getgid()}"
+        mount("fuse-overlayfs", root["merged"], "fuse", MS_NODEV, f"fd={device},{owner},{_MOUNT_OPTIONS}")
     except OSError as error:
         raise RootlessError(f"cannot mount fuse-overlayfs: {error.strerror}", "is /dev/fuse accessible?") from error
     held: list[int] = []

@@ -19,11 +19,9 @@ import os
 import sys
 
 from rootless.errors import RootlessError
-from rootless.init import confine, network, ops, terminal, wire
+from rootless.init import confine, network, ops, wire
 from rootless.init.execute import execute
-from rootless.init.hooks import run_hooks
 from rootless.init.identity import account_files, resolve
-from rootless.init.reaper import reap, split
 from rootless.init.rootfs import Rootfs, change_root
 from rootless.linux import libc, signals
 from rootless.linux.libc import CLONE_NEWNET, CLONE_NEWPID, CLONE_NEWUSER, MS_REC, MS_SLAVE, PR_SET_DUMPABLE, prctl
@@ -98,7 +96,7 @@ def expect(caller: Channel, kind: int) -> tuple[wire.Value, ...]:
 def start(plan: Plan, caller: Channel, streams: tuple[int, int, int], shim: int) -> NoReturn:
     """The list. It returns only by raising."""
     site = ops.Site()
-    site.own_pid = bool(plan.namespaces & CLONE_NEWPID)
+    site.own_pid = bool(plan.namespaces & CLONE_NEWPID) or any(kind == CLONE_NEWPID for kind, _ in plan.joined)
     shim = 0 if site.own_pid else shim
 
     # 1. Die with the shim; a session of our own.
@@ -167,7 +165,7 @@ def start(plan: Plan, caller: Channel, streams: tuple[int, int, int], shim: int)
     if plan.wait_attached:
         values = expect(caller, wire.ATTACHED)
         state = values[0] if values and isinstance(values[0], bytes) else b""
-        run_hooks(plan.hooks.get("createContainer", []), "createContainer", state)
+        run_container_hooks(plan, "createContainer", state)
 
     # 11. The image becomes the root; no module, codec or library is loaded any more.
     change_root(site.root)
@@ -211,19 +209,42 @@ def start(plan: Plan, caller: Channel, streams: tuple[int, int, int], shim: int)
     if master is not None:
         os.close(master)
     expect(caller, wire.START)
-    run_hooks(plan.hooks.get("startContainer", []), "startContainer", state)
+    run_container_hooks(plan, "startContainer", state)
 
     # 17. The filter last, then the program.
     confine.lock(plan)
     if plan.reaper:
-        program = split()
-        if program:
-            reap(program)
-        os.setsid()
+        leave_reaper()
     if plan.terminal:
-        terminal.take_control(0)
+        take_terminal()
     signals.reset()
     execute(arguments, environment)
+
+
+def run_container_hooks(plan: Plan, moment: str, state: bytes) -> None:
+    """Run the hooks of a moment inside the container's namespaces."""
+    hooks = plan.hooks.get(moment)
+    if hooks:
+        from rootless.init.hooks import run_hooks  # loaded before the fork
+
+        run_hooks(hooks, moment, state)
+
+
+def leave_reaper() -> None:
+    """Fork the program's process with a session of its own; this one stays as the container's first."""
+    from rootless.init.reaper import reap, split  # loaded before the fork
+
+    program = split()
+    if program:
+        reap(program)
+    os.setsid()
+
+
+def take_terminal() -> None:
+    """Make the container's terminal, on 0, the controlling one."""
+    from rootless.init.terminal import take_control  # loaded before the fork
+
+    take_control(0)
 
 
 def join(plan: Plan) -> None:
@@ -350,9 +371,11 @@ def take_streams(plan: Plan, site: ops.Site, identity: Identity, streams: tuple[
                 # So that the user may open /dev/stdout anew; a device of the host is never touched.
                 _give(number, identity.uid)
         return None
+    from rootless.init.terminal import open_terminal  # loaded before the fork
+
     if site.devpts < 0:
         raise RootlessError("cannot make a terminal: the container has no devpts on /dev/pts")
-    master, slave = terminal.open_terminal(site.devpts, plan.console_size)
+    master, slave = open_terminal(site.devpts, plan.console_size)
     if identity.uid:
         _give(slave, identity.uid)
     mount = open_tree(slave)

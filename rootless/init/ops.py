@@ -75,8 +75,8 @@ class Site:
     """What the operations share while they run: descriptors that hold, and notes of what was left out.
 
     ``root`` is the root of the container's file system, ``proc`` the root of its own procfs, ``null`` the host's
-    checked /dev/null, ``devpts`` its pseudo-terminals; -1 where there is none. ``own_pid``: it has its own pid
-    namespace.
+    checked /dev/null, ``devpts`` its pseudo-terminals; -1 where there is none. ``own_pid``: it has not the
+    shim's pid namespace.
     """
 
     __slots__ = ("devpts", "empty", "notes", "null", "own_pid", "proc", "proc_attached", "root")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from rootless.init.wire import exit_code
 from rootless.linux import signals
 from rootless.linux.libc import PR_SET_DUMPABLE, close_range, prctl, set_process_name
 
@@ -60,9 +61,3 @@ def _collect(program: int) -> int | None:
             return code
         if pid == program:
             code = exit_code(status)
-
-
-def exit_code(status: int) -> int:
-    """A wait status as a shell's exit code: 128+N for signal N."""
-    result = os.waitstatus_to_exitcode(status)
-    return 128 - result if result < 0 else result

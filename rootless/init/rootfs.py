@@ -75,6 +75,8 @@ class Rootfs:
         root = self.description
         try:
             if root["kind"] == "overlay":
+                if not self.foreign and root["upper"]:
+                    _own(root["upper"], root["merged"])
                 self.mounts.append(overlay(root, site))
             elif root["kind"] == "toplevel-overlay":
                 self._open_entries(root, site)
@@ -112,6 +114,16 @@ class Rootfs:
             os.close(place)
             os.close(fd)
         return root
+
+
+def _own(upper: str, merged: str) -> None:
+    """Make the upper directory root's: the caller, who made it, is somebody else inside if it keeps its id.
+
+    The owner of ``merged`` says who the caller is. What the container itself has changed stays.
+    """
+    status, caller = os.stat(upper), os.stat(merged).st_uid
+    if caller and status.st_uid == caller and os.getuid() == 0:
+        os.chown(upper, 0, 0)
 
 
 def _failure(error: OSError) -> RootlessError:

@@ -11,8 +11,6 @@ import select
 
 from rootless.errors import RootlessError
 from rootless.init import confine, main, wire
-from rootless.init.delete import delete_directory
-from rootless.init.reaper import exit_code
 from rootless.linux import libc, signals
 from rootless.linux.libc import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER
 from rootless.linux.pidfd import pidfd_open, pidfd_send_signal
@@ -62,10 +60,11 @@ def serve(plan: Plan, caller: Channel, lifeline: Channel, streams: tuple[int, in
     if init == 0:
         lifeline.close()
         main.run(plan, caller, streams, shim)
-    caller.send(wire.INIT, init)
+    pidfd = pidfd_open(init)
+    caller.send(wire.INIT, init, fd=pidfd)
     caller.close()
-    keep_only(lifeline.fileno())
-    code = wait_for(init, lifeline)
+    keep_only(lifeline.fileno(), pidfd)
+    code = wait_for(init, pidfd, lifeline)
     clean_up(plan, helper)
     lifeline.send(wire.EXITED, code)
     return code
@@ -83,22 +82,23 @@ def enter_user_namespace(plan: Plan, fuse: bool) -> None:
         libc.unshare(flags)
 
 
-def keep_only(fd: int) -> None:
-    """Close every descriptor but one: the shim must not hold the container's streams open."""
-    libc.close_range(0, fd - 1)
-    libc.close_range(fd + 1)
+def keep_only(first: int, second: int) -> None:
+    """Close every descriptor but two: the shim must not hold the container's streams open."""
+    low, high = sorted((first, second))
+    libc.close_range(0, low - 1)
+    libc.close_range(low + 1, high - 1)
+    libc.close_range(high + 1)
 
 
-def wait_for(init: int, lifeline: Channel) -> int:
+def wait_for(init: int, pidfd: int, lifeline: Channel) -> int:
     """The exit code of init, which is killed when the lifeline ends."""
-    pidfd = pidfd_open(init)
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     poll.register(lifeline.fileno(), select.POLLIN)
     while True:
         ready = [fd for fd, _ in poll.poll()]
         if pidfd in ready:
-            return exit_code(os.waitpid(init, 0)[1])
+            return wire.exit_code(os.waitpid(init, 0)[1])
         if lifeline.receive()[0] == wire.CLOSED:
             poll.unregister(lifeline.fileno())
             pidfd_send_signal(pidfd, signals.SIGKILL)
@@ -112,6 +112,8 @@ def clean_up(plan: Plan, helper: int) -> None:
     if helper:
         libc.umount(plan.rootfs["merged"])
         os.waitpid(helper, 0)
+    if plan.cleanup:
+        from rootless.init.delete import delete_directory  # loaded before the fork
     for path in plan.cleanup:
         try:
             delete_directory(path)

@@ -6,7 +6,7 @@
       │ ── fork ───────────────► │
       │ ◄────────── UNSHARED ─── │  the user namespace exists
       │ (newuidmap, newgidmap)   │ ── fork ─────────────────► │
-      │ ◄─────────────── INIT ── │  init's pid                │ (other namespaces, sources of mounts)
+      │ ◄─────────────── INIT ── │  init's pid and pidfd      │ (other namespaces, sources of mounts)
       │ ◄──────────────────────────────────────── NAMESPACES ─ │
       │ (network: its helper opens the namespaces)             │
       │ ── MAPPED ───────────────────────────────────────────► │ becomes 0, is not dumpable any more, mounts
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import _socket
 import marshal
+import os
 import sys
 
 TYPE_CHECKING = False
@@ -85,3 +86,8 @@ def pair() -> tuple[Channel, Channel]:
     first, second = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     return Channel(first), Channel(second)
 
+
+def exit_code(status: int) -> int:
+    """A wait status as a shell's exit code: 128+N for signal N."""
+    result = os.waitstatus_to_exitcode(status)
+    return 128 - result if result < 0 else result

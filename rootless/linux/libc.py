@@ -237,7 +237,7 @@ def close_on_exec_from(first: int) -> None:
 
 def close_range(first: int, last: int = _HIGHEST_FD) -> None:
     """Close the descriptors ``first`` to ``last``, both included."""
-    if first <= last and _close_range(436, first, last, 0):
+    if 0 <= first <= last and _close_range(436, first, last, 0):
         fail("close_range")
 
 

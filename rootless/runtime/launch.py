@@ -8,7 +8,6 @@ import os
 from rootless.errors import CannotInvokeError, CommandNotFoundError, RootlessError
 from rootless.init import shim, wire
 from rootless.init.identity import Identity
-from rootless.init.reaper import exit_code
 from rootless.linux import pidfd, signals
 from rootless.linux.libc import CLONE_NEWUSER
 from rootless.userns import await_helpers, default_map, direct, run_in_userns, start_helpers, write_maps
@@ -68,7 +67,7 @@ class Process:
         if self._status is None:
             kind, values = self._lifeline.receive()
             status = os.waitpid(self.shim_pid, 0)[1]
-            code = exit_code(status)
+            code = wire.exit_code(status)
             if kind == wire.EXITED and isinstance(values[0], int):
                 code = values[0]
             self._status = code
@@ -151,6 +150,14 @@ def create(
 
 def load_for(plan: Plan) -> None:
     """Import the rarely needed modules that this plan will need: after the fork nothing is imported."""
+    if plan.terminal:
+        from rootless.init import terminal  # noqa: F401
+    if plan.reaper:
+        from rootless.init import reaper  # noqa: F401
+    if plan.hooks:
+        from rootless.init import hooks  # noqa: F401
+    if plan.cleanup:
+        from rootless.init import delete  # noqa: F401
     if plan.copy_up or any(getattr(step, "copy_up", False) for step in plan.operations):
         from rootless.init import copy_up  # noqa: F401
     if plan.rootfs["kind"] == "fuse-overlayfs":
@@ -198,8 +205,9 @@ def _shake_hands(
         await_helpers(helpers)
         lifeline.send(wire.MAPPED)
         helpers = []
-    process.pid = int(str(expect(wire.INIT)[0]))
-    process.pidfd = pidfd.pidfd_open(process.pid)
+    pid, descriptor = expect(wire.INIT)
+    assert isinstance(pid, int) and isinstance(descriptor, int)
+    process.pid, process.pidfd = pid, descriptor
     await_helpers(helpers)
     expect(wire.NAMESPACES)
     # Before init may become 0 and undumpable: afterwards its namespaces cannot be opened by the network's helper.

@@ -289,14 +289,36 @@ def test_interpreter_script_of_the_image(run: Run, root: Path) -> None:
     assert hashlib.sha256(Path("/usr/bin/python3").read_bytes()).hexdigest() == before
 
 
-def test_session_keyring_is_new(run: Run, root: Path) -> None:
-    """The program cannot reach keys of the user's session."""
-    if libc.system_call(libc.c_int, libc.c_int)(libc.SYS_KEYCTL, 0, -3) < 0:
-        pytest.skip("needs keyrings: the kernel has none")
-    probe = root / "probe.py"
-    probe.write_text("")
-    done = run("cat /proc/self/status >/dev/null; grep -c . /proc/key-users || true")
-    assert done.returncode == 0
+KEYRING = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None)
+def call(*arguments): return libc.syscall(*arguments)
+ADD, KEYCTL = ((248, 250) if os.uname().machine == "x86_64" else (217, 219))
+SESSION, JOIN, SEARCH = -3, 1, 10
+if sys.argv[1:]:
+    call(KEYCTL, JOIN, None)
+    if call(ADD, b"user", b"rootless-test", b"x", 1, SESSION) < 0: sys.exit(77)
+    os.execv(sys.argv[1], sys.argv[1:])
+print("found" if call(KEYCTL, SEARCH, SESSION, b"user", b"rootless-test", 0) > 0 else "absent")
+"""
+
+
+def test_session_keyring_is_new(tmp_path: Path, root: Path) -> None:
+    """The program cannot reach the keys of the caller's session."""
+    script = tmp_path / "keys.py"
+    script.write_text(KEYRING)
+    python = "/usr/bin/python3"
+    outside = subprocess.run(
+        [python, "-IS", script, python, "-IS", script], capture_output=True, text=True, check=False
+    )
+    if outside.stdout != "found\n":
+        pytest.skip("needs keyrings: the kernel has none, or the user's quota is used up")
+    given = bundles.spec(python, "-IS", "/keys.py")
+    given["mounts"] += [bundles.bind(path, path, "ro") for path in ("/usr", "/lib", "/lib64") if Path(path).exists()]
+    given["mounts"].append(bundles.bind(script, "/keys.py", "ro"))
+    command = bundles.job(tmp_path, given, root)
+    done = subprocess.run([python, "-IS", script, *command], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("absent\n", 0), done.stderr
 
 
 def test_terminal_of_the_caller_is_out_of_reach(run: Run) -> None:

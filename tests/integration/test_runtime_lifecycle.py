@@ -72,6 +72,7 @@ def gone(mark: str) -> bool:
 
 
 def test_handle(root: Path, tmp_path: Path) -> None:
+    require("subuid", "newuidmap")
     process = launch.create(compiled(bundles.spec("sh", "-c", "sleep 60"), root, user="0"))
     record = state.of_process("id", process.pid)
     state.write(str(tmp_path), record)
@@ -225,6 +226,33 @@ def test_job_control_belongs_to_the_program(root: Path) -> None:
         session, terminal, pid = os.read(process.console_fd, 4096).split()
         assert session == pid and terminal != b"0"
         os.close(process.console_fd)
+
+
+def test_joined_namespaces(root: Path, tmp_path: Path) -> None:
+    """A second container in the user, network, IPC, UTS and pid namespaces of the first."""
+    first = launch.create(compiled(bundles.spec("sleep", "60"), root))
+    first.start()
+    kinds = {"user": "user", "network": "net", "ipc": "ipc", "uts": "uts", "pid": "pid"}
+    links = [os.readlink(f"/proc/{first.pid}/ns/{name}") for name in kinds.values()]
+    script = "for n in user net ipc uts pid; do readlink /proc/self/ns/$n; done >/out; ps | grep -c 'sleep 60' >>/out"
+    given = bundles.spec("sh", "-c", script)
+    given["linux"]["namespaces"] = [
+        {"type": "mount"},
+        *({"type": kind, "path": f"/proc/{first.pid}/ns/{name}"} for kind, name in kinds.items()),
+    ]
+    given["mounts"] = [m for m in given["mounts"] if m["type"] not in ("cgroup", "mqueue")]
+    second = launch.create(compiled(given, root))
+    second.start()
+    assert second.wait() == 0
+    first.close()
+    assert (root / "out").read_text().split()[:5] == links
+
+
+def test_namespace_that_cannot_be_joined(root: Path) -> None:
+    given = bundles.spec("true")
+    given["linux"]["namespaces"][3] = {"type": "network", "path": "/proc/self/ns/net"}
+    with pytest.raises(RootlessError, match="cannot join the namespace /proc/self/ns/net: Operation not permitted"):
+        launch.create(compiled(given, root))
 
 
 def test_delete_tree(tmp_path: Path, root: Path) -> None:

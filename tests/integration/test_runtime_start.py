@@ -206,6 +206,12 @@ def test_sysctls(run: Run) -> None:
     assert ok(run(given)).split() == ["1", "77", "lan"]
 
 
+def test_out_of_memory_score(run: Run) -> None:
+    given = bundles.spec("cat", "/proc/self/oom_score_adj")
+    given["process"]["oomScoreAdj"] = 500
+    assert ok(run(given)).strip() == "500"
+
+
 def test_personality(run: Run) -> None:
     given = bundles.spec("uname", "-m")
     given["linux"]["personality"] = {"domain": "LINUX32"}
