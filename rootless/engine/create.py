@@ -7,7 +7,7 @@ import sys
 import time
 
 from rootless import network as networks
-from rootless.engine import files, ids, spec_builder, user_mounts
+from rootless.engine import drivers, files, ids, spec_builder, user_mounts
 from rootless.engine.container import Container
 from rootless.engine.mounts import device_mounts
 from rootless.engine.process import entrypoint_and_command
@@ -84,11 +84,18 @@ def _display_name(image: Image, asked: str) -> str:
 
 
 def prepare(
-    engine: Engine, values: Mapping[str, Any], image_name: str, arguments: Sequence[str], *, durable: bool
+    engine: Engine,
+    values: Mapping[str, Any],
+    image_name: str,
+    arguments: Sequence[str],
+    *,
+    durable: bool,
+    write: bool = True,
 ) -> tuple[Container, Network]:
     """Make a container and everything it needs to be started. On failure everything made is taken away again.
 
-    ``durable`` is false for a container that is removed when it ends: nothing of it is synced to disk.
+    ``durable`` is false for a container that is removed when it ends: nothing of it is synced to disk. ``write`` is
+    false when the caller itself will write the Spec.
     """
     values = with_defaults(engine, values)
     options = RunOptions(values)
@@ -96,9 +103,9 @@ def prepare(
         hint = "remove the file, or choose another name"
         raise RootlessError(f"cannot create the container: the container ID file {options.cidfile} exists", hint)
     source = find_source(engine, options, values, image_name)
-    record = describe(engine, options, source, arguments)
-    network = networks.choose(options.network, record["ports"])
     idmap = ids.container_map(options.userns, engine.idmap, _automatic_maps(engine, options))
+    record = describe(engine, options, source, arguments, idmap)
+    network = networks.choose(options.network, record["ports"])
     wanted = user_mounts.wanted_mounts(engine, options, source.config.get("Volumes") or ())
     if options.replace:
         _replace(engine, options)
@@ -106,6 +113,8 @@ def prepare(
     created: list[str] = []
     try:
         container = _furnish(engine, options, source, arguments, record, idmap, network, wanted, created, durable)
+        if write:
+            container.write(durable)
         if options.cidfile:
             _write_cidfile(options.cidfile, container_id)
     except BaseException:
@@ -126,7 +135,7 @@ def _furnish(
     created: list[str],
     durable: bool,
 ) -> Container:
-    """Fill the directory of a container that has its name: root file system, volumes, files, Spec."""
+    """Fill the directory of a container that has its name: root file system, volumes, files. Its Spec is for later."""
     container_id: str = record["id"]
     directory = engine.store.containers.path(container_id)
     mounts = user_mounts.resolve(engine, wanted, directory, durable, created)
@@ -155,7 +164,6 @@ def _furnish(
         from rootless.engine.chown import give
 
         give(engine, container, source.image, mounts.chown)
-    container.write(durable)
     if wanted:
         record["mounts"] = mounts.shown
         record["anonymous"] = mounts.anonymous
@@ -178,7 +186,9 @@ _KEPT = (
 )  # fmt: skip
 
 
-def describe(engine: Engine, options: RunOptions, source: Source, arguments: Sequence[str]) -> dict[str, Any]:
+def describe(
+    engine: Engine, options: RunOptions, source: Source, arguments: Sequence[str], idmap: IdMap
+) -> dict[str, Any]:
     """The record of a new container: what ps, inspect, start and the collection of garbage read.
 
     ``id`` and ``name`` are added by the store, ``mounts`` and ``anonymous`` once volumes are there. ``layers`` keeps
@@ -189,6 +199,7 @@ def describe(engine: Engine, options: RunOptions, source: Source, arguments: Seq
     labels = dict(source.config.get("Labels") or {})
     labels.update(options.labels)
     security = options.security
+    driver = drivers.for_map(engine, idmap) if image is not None or source.overlay else None
     return {
         "created": time.time_ns(),
         "image": image.id if image is not None else "",
@@ -196,8 +207,8 @@ def describe(engine: Engine, options: RunOptions, source: Source, arguments: Seq
         "image_digest": image.digest if image is not None else "",
         "layers": image.diff_ids if image is not None else [],
         "rootfs": source.directory,
-        "driver": engine.driver.name if image is not None or source.overlay else "",
-        "driver_why": engine.driver.why if image is not None or source.overlay else "",
+        "driver": driver.name if driver else "",
+        "driver_why": driver.why if driver else "",
         "command": entrypoint + command,
         "entrypoint": entrypoint,
         "labels": labels,
@@ -288,10 +299,8 @@ def _automatic_maps(engine: Engine, options: RunOptions) -> list[list[tuple[int,
 def _root_file_system(
     engine: Engine, options: RunOptions, source: Source, directory: str, idmap: IdMap
 ) -> RootfsMount:
-    from rootless.engine import drivers
-
     if source.image is None:
-        return drivers.directory_root(engine, source.directory, directory, source.overlay)
+        return drivers.directory_root(engine, source.directory, directory, idmap, source.overlay)
     return drivers.image_root(engine, source.image, directory, idmap, ephemeral=options.rm)
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from storage.drivers.base import Driver, RootfsMount
     from storage.images import Image
 
+_NO_POWER = "the process of fuse-overlayfs has no power over layers whose owner the container does not have"
+
 
 def choose(engine: Engine) -> Driver:
     """The storage driver that was asked for, else the best one that works; found once for each boot."""
@@ -48,9 +50,16 @@ def _probe(engine: Engine, mount: RootfsMount) -> str:
         return error.strerror or str(error)
 
 
+def for_map(engine: Engine, idmap: IdMap) -> Driver:
+    """The storage driver for a container with this id map: the engine's, where that can serve it."""
+    if engine.driver.name == "fuse-overlayfs" and not idmap.maps_caller():
+        return storage_drivers.copying(engine.store.layout, _NO_POWER, _in_userns(engine))
+    return engine.driver
+
+
 def image_root(engine: Engine, image: Image, directory: str, idmap: IdMap, *, ephemeral: bool) -> RootfsMount:
     """The layers of an image under a layer of the container's own in ``directory``."""
-    driver = engine.driver
+    driver = for_map(engine, idmap)
     if idmap is engine.idmap:
         return driver.prepare(directory, engine.layers.paths(image.diff_ids), ephemeral=ephemeral)
     if driver.maps_ids:
@@ -72,8 +81,8 @@ def _announce(size: int) -> None:
     print(f"Copying {size / 1e6:.1f} MB of layers for another id map (once for this image)", file=sys.stderr)
 
 
-def directory_root(engine: Engine, path: str, directory: str, overlay: bool) -> RootfsMount:
+def directory_root(engine: Engine, path: str, directory: str, idmap: IdMap, overlay: bool) -> RootfsMount:
     """A directory of the host as root file system; with ``overlay`` its changes are thrown away."""
     from storage.drivers import host
 
-    return host.throw_away(directory, path, engine.driver) if overlay else host.directory(path)
+    return host.throw_away(directory, path, for_map(engine, idmap)) if overlay else host.directory(path)

@@ -6,6 +6,8 @@ inside ids of that map are the *intermediate ids* in which the other maps are wr
 
 from __future__ import annotations
 
+import os
+
 from rootless import userns
 from rootless.errors import RootlessError
 
@@ -30,6 +32,10 @@ def container_map(wanted: UserNamespace | None, base: IdMap, taken: Iterable[Ran
     if wanted is None or wanted.mode == "host":
         return base
     if wanted.mode == "keep-id":
+        uid = os.getuid() if wanted.uid is None else wanted.uid
+        gid = os.getgid() if wanted.gid is None else wanted.gid
+        if wanted.size is None and base.host_uid(uid) == os.getuid() and base.host_gid(gid) == os.getgid():
+            return base
         found = userns.keep_id(wanted.uid, wanted.gid, wanted.size)
     elif wanted.mode == "map":
         found = userns.intermediate_map(wanted.uids, wanted.gids)

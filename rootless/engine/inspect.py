@@ -291,7 +291,10 @@ def isolation(record: Object, spec: Object, engine: Engine) -> Object:
             "Why": f"--userns={record['userns']}" if record.get("userns") else
             ("the ranges of /etc/subuid" if ids > 1 else "the user has no range in /etc/subuid"),
         },
-        "RootFS": {"Got": record.get("driver", "directory"), "Why": record.get("driver_why", "")},
+        "RootFS": {
+            "Got": record.get("driver") or "the directory as it is",
+            "Why": record.get("driver_why") or "--rootfs",
+        },
         "Network": {
             "Got": "its own, without a way out" if network == "none" else
             ("the host's" if network == "host" else f"its own, connected by {record.get('network_helper') or 'pasta'}"),

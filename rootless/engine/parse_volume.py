@@ -154,7 +154,7 @@ def apply_options(mount: UserMount, words: Iterable[str], flag: str) -> None:
             mount["options"].append("tmpcopyup")
     else:
         mount["writable"] = seen.get("rw") == "rw"
-        mount["options"] = volume_options(options)
+        mount["options"] = volume_options(options, kind == "bind" and (mount["source"] + "/").startswith("/dev/"))
         mount["copy_up"] = copy_up and not mount.get("overlay")
 
 
@@ -182,13 +182,13 @@ def _tmpfs_option(word: str, options: list[str], flag: str) -> bool:
     return True
 
 
-def volume_options(options: list[str]) -> list[str]:
-    """The options of a bind or volume with podman's defaults: recursive, private, nodev, nosuid."""
+def volume_options(options: list[str], devices: bool = False) -> list[str]:
+    """The options of a bind or volume with podman's defaults: recursive, private, nosuid, nodev unless of ``/dev``."""
     given = {_GROUPS[option] for option in options}
     words = list(options)
     if "suid" not in given:
         words.append("nosuid")
-    if "dev" not in given:
+    if "dev" not in given and not devices:
         words.append("nodev")
     if "bind" not in given:
         words.append("rbind")

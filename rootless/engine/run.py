@@ -31,10 +31,10 @@ def run(engine: Engine, values: Mapping[str, Any], image_name: str, arguments: S
     """Make a container, start it in the foreground and wait for it; its exit code. ``rm``: then remove it."""
     temporary = bool(values.get("rm"))
     check_descriptors(values.get("preserve_fds"))
-    container, network = prepare(engine, values, image_name, arguments, durable=not temporary)
+    container, network = prepare(engine, values, image_name, arguments, durable=not temporary, write=False)
     with engine.store.containers.lock(container.id):
         try:
-            return foreground(engine, container, network)
+            return foreground(engine, container, network, written=False)
         finally:
             if temporary:
                 from rootless.engine.removal import discard
@@ -92,20 +92,24 @@ class Streams:
         self.opened = []
 
 
-def foreground(engine: Engine, container: Container, network: Network) -> int:
+def foreground(engine: Engine, container: Container, network: Network, *, written: bool = True) -> int:
     """Start a container that is ready, show it to the caller, and wait for its end. The caller holds its lock.
 
-    Its exit code is put down unless the container goes with it (``--rm``). Raises RootlessError when it cannot be
-    started; what was started for it is gone then.
+    ``written`` is false when its Spec is not yet on disk. Its exit code is put down unless the container goes with it
+    (``--rm``). Raises RootlessError when it cannot be started; what was started for it is gone then.
     """
     temporary = container.record["rm"]
     streams = Streams(engine, container)
     handles: list[NetworkHandle] = []
 
     def attach(pid: int) -> None:
+        """Whatever can be done while the container mounts its file systems."""
         handle = networks.attach(network, pid)
         if handle is not None:
             handles.append(handle)
+        if not written:
+            container.write(durable=not temporary)
+        from rootless.engine import removal, stdio  # noqa: F401 - loaded now, needed later
 
     plan_made = compile_plan(container)
     if engine.globals.get("debug"):
