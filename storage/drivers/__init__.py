@@ -69,6 +69,11 @@ def _make(layout: Layout, name: str, why: str, in_userns: InUserns) -> Driver:
         from storage.drivers.fuse_overlayfs import FuseOverlayfsDriver, find_helper
 
         return FuseOverlayfsDriver(layout, why, find_helper())
+    return copying(layout, why, in_userns)
+
+
+def copying(layout: Layout, why: str, in_userns: InUserns) -> Driver:
+    """The driver that works everywhere."""
     from storage.drivers.copy import CopyDriver
 
     return CopyDriver(layout, why, in_userns)

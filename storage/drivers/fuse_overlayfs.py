@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from storage.drivers.base import IdMap, RootfsMount
+    from storage.idmaps import Rows
     from storage.layout import Layout
 
 _PLACES = ("/usr/bin", "/usr/local/bin", "/bin", "/run/current-system/sw/bin")
@@ -52,7 +53,7 @@ class FuseOverlayfsDriver:
         lower = directories.visible(layer_dirs, container_dir)
         options = []
         if stored is not None and wanted is not None:
-            options = [_mapping("uid", stored.uids, wanted.uids), _mapping("gid", stored.gids, wanted.gids)]
+            options = _mapping("uid", stored.uids, wanted.uids) + _mapping("gid", stored.gids, wanted.gids)
         if ephemeral:
             options.append("volatile")
         return self._mount(container_dir, lower, readonly, options)
@@ -77,9 +78,17 @@ class FuseOverlayfsDriver:
         }
 
 
-def _mapping(kind: str, stored: list[tuple[int, int, int]], wanted: list[tuple[int, int, int]]) -> str:
-    """The helper's option: id on the disk as the container's namespace sees it, id to show, length."""
+def _mapping(kind: str, stored: Rows, wanted: Rows) -> list[str]:
+    """The helper's option: id on the disk as the container's namespace sees it, id to show, length.
+
+    An id is shown only if the container has it: in a map of the caller alone under its own id, nothing is root's.
+    """
     from storage.idmaps import between
 
-    rows = between(stored, wanted)
-    return f"{kind}mapping=" + ":".join(f"{seen}:{shown}:{length}" for shown, seen, length in rows)
+    words = []
+    for shown, seen, length in between(stored, wanted):
+        for inside, _, count in wanted:
+            start, end = max(shown, inside), min(shown + length, inside + count)
+            if start < end:
+                words.append(f"{seen + start - shown}:{start}:{end - start}")
+    return [f"{kind}mapping=" + ":".join(words)] if words else []
