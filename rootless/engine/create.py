@@ -182,6 +182,7 @@ _KEPT = (
     "interactive", "tty", "privileged", "read_only", "init", "ipc", "pid", "uts", "cgroupns", "cap_add", "cap_drop",
     "shm_size", "stop_timeout", "timeout", "umask", "log_driver", "add_host", "no_hosts", "dns", "dns_option",
     "dns_search", "groups", "keep_groups", "pidfile", "preserve_fds", "publish_all", "hardened", "hostname", "tz",
+    "log_path", "log_size",
     "volumes_from", "devices", "rlimits", "sysctls", "attach", "sig_proxy",
 )  # fmt: skip
 
@@ -241,7 +242,7 @@ def _image_stop_signal(config: Mapping[str, Any]) -> int:
 
 def _ports(options: RunOptions, config: Mapping[str, Any]) -> list[Any]:
     ports = list(options.ports)
-    if options.publish_all:
+    if options.publish_all and options.network not in ("none", "host"):
         from rootless.network.ports import parse
 
         taken = {(port["container_port"], port["protocol"]) for port in ports}

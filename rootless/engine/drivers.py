@@ -85,4 +85,4 @@ def directory_root(engine: Engine, path: str, directory: str, idmap: IdMap, over
     """A directory of the host as root file system; with ``overlay`` its changes are thrown away."""
     from storage.drivers import host
 
-    return host.throw_away(directory, path, for_map(engine, idmap)) if overlay else host.directory(path)
+    return host.throw_away(directory, path, for_map(engine, idmap), idmap) if overlay else host.directory(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from rootless import __version__
 from rootless.errors import UsageError
 from rootless.network import names
 
@@ -62,8 +61,10 @@ def _write(path: str, data: bytes) -> None:
 
 def _container_environment(record: Mapping[str, Any]) -> str:
     """What a privileged container may know about itself, in the form that toolbox reads."""
+    from rootless.engine.info import PODMAN_API
+
     lines = {
-        "engine": f"podman-{__version__}",
+        "engine": f"podman-{PODMAN_API}",
         "name": record["name"],
         "id": record["id"],
         "image": record["image_name"],

@@ -74,7 +74,7 @@ def inspect(engine: Engine, name: str, *, size: bool = False) -> Object:
         "KubeExitCodePropagation": "invalid",
         "lockNumber": 0,
         "Config": _config(record, options, process),
-        "HostConfig": _host_config(record, options, layout.container_log(container_id)),
+        "HostConfig": _host_config(record, options, options.get("log_path") or layout.container_log(container_id)),
         "Isolation": isolation(record, spec, engine),
     }
     if size:
@@ -223,7 +223,8 @@ def _host_config(record: Object, options: Object, log: str) -> Object:
         "CgroupManager": "disabled",
         "CgroupMode": options.get("cgroupns", "private"),
         "ContainerIDFile": record.get("cidfile", ""),
-        "LogConfig": {"Type": options.get("log_driver", ""), "Config": None, "Path": log, "Tag": "", "Size": "0B"},
+        "LogConfig": {"Type": options.get("log_driver", ""), "Config": None, "Path": log, "Tag": "",
+                      "Size": f"{options.get('log_size', 0)}B"},
         "NetworkMode": record["network"] or "pasta",
         "PortBindings": bindings,
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
@@ -277,20 +278,27 @@ def _host_config(record: Object, options: Object, log: str) -> Object:
     }
 
 
+def _user_ids(record: Object, rows: list[Object]) -> Object:
+    count = sum(row["size"] for row in rows)
+    got = f"{count} user ids" if count > 1 else "one user id"
+    if record.get("userns"):
+        return {"Got": got, "Why": f"--userns={record['userns']}"}
+    if all(row["containerID"] == row["hostID"] for row in rows):
+        return {"Got": f"{got}, those of the machine", "Why": "root has no range in /etc/subuid"}
+    return {
+        "Got": got, "Why": "the ranges of /etc/subuid" if count > 1 else "the user has no range in /etc/subuid",
+    }  # fmt: skip
+
+
 def isolation(record: Object, spec: Object, engine: Engine) -> Object:
     """For each line of defence what the container has (``Got``) and for what reason (``Why``)."""
     options = record.get("options", {})
     linux = spec.get("linux", {})
-    ids = sum(row["size"] for row in linux.get("uidMappings", []))
     namespaces = {entry["type"] for entry in linux.get("namespaces", [])}
     seccomp = record.get("seccomp", "default")
     network = record["network"] or "default"
     return {
-        "UserIDs": {
-            "Got": f"{ids} user ids" if ids > 1 else "one user id",
-            "Why": f"--userns={record['userns']}" if record.get("userns") else
-            ("the ranges of /etc/subuid" if ids > 1 else "the user has no range in /etc/subuid"),
-        },
+        "UserIDs": _user_ids(record, linux.get("uidMappings", [])),
         "RootFS": {
             "Got": record.get("driver") or "the directory as it is",
             "Why": record.get("driver_why") or "--rootfs",

@@ -69,7 +69,8 @@ class Streams:
         if driver in ("k8s-file", "json-file") and not container.record["rm"]:
             from rootless.monitor import Log
 
-            self.log = Log(engine.store.layout.container_log(container.id))
+            path = options["log_path"] or engine.store.layout.container_log(container.id)
+            self.log = Log(path, options["log_size"])
         given = [0, 1, 2]
         if not options["interactive"] or (attach and "stdin" not in attach):
             given[0] = self._open(os.O_RDONLY)

@@ -39,10 +39,11 @@ class RunOptions:
         "add_host", "annotations", "attach", "cap_add", "cap_drop", "cgroupns", "cidfile", "devices", "dns",
         "dns_option", "dns_search", "entrypoint", "env", "env_file", "env_host", "env_merge", "expose", "groups",
         "hardened", "hostname", "http_proxy", "image_volume", "init", "interactive", "ipc", "keep_groups", "labels",
-        "log_driver", "mounts", "name", "network", "no_hosts", "passwd", "pid", "pidfile", "ports", "preserve_fds",
-        "privileged", "publish_all", "quiet", "read_only", "read_only_tmpfs", "replace", "rlimits", "rm", "rootfs",
-        "security", "shm_size", "sig_proxy", "stop_signal", "stop_timeout", "sysctls", "timeout", "tty", "tz",
-        "ulimit_host", "umask", "unsetenv", "unsetenv_all", "user", "userns", "uts", "volumes_from", "workdir",
+        "log_driver", "log_path", "log_size", "mounts", "name", "network", "no_hosts", "passwd", "pid", "pidfile",
+        "ports", "preserve_fds", "privileged", "publish_all", "quiet", "read_only", "read_only_tmpfs", "replace",
+        "rlimits", "rm", "rootfs", "security", "shm_size", "sig_proxy", "stop_signal", "stop_timeout", "sysctls",
+        "timeout", "tty", "tz", "ulimit_host", "umask", "unsetenv", "unsetenv_all", "user", "userns", "uts",
+        "volumes_from", "workdir",
     )  # fmt: skip
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -92,6 +93,7 @@ class RunOptions:
         self.cgroupns = _choice(get("cgroupns"), "--cgroupns", ("private", "host"))
         self.log_driver = _choice(get("log_driver"), "--log-driver", LOG_DRIVERS)
         self.image_volume = _choice(get("image_volume"), "--image-volume", ("anonymous", "bind", "tmpfs", "ignore"))
+        self.log_path, self.log_size = _log_options(get("log_opt") or [])
         self.attach = _attach(get("attach") or [])
         self.workdir = _workdir(get("workdir") or "")
         self.groups, self.keep_groups = _groups(get("group_add") or [])
@@ -178,6 +180,22 @@ def _workdir(path: str) -> str:
     if path and (not path.startswith("/") or "\0" in path):
         raise UsageError(f"cannot use {path[:120]!r} for --workdir: the path must be absolute")
     return os.path.normpath(path) if path else ""
+
+
+def _log_options(entries: list[str]) -> tuple[str, int]:
+    """``path=FILE`` and ``max-size=SIZE``; (empty, 0) where they are not given."""
+    path, size = "", 0
+    for entry in entries:
+        key, _, value = entry.partition("=")
+        if key == "path" and value:
+            path = os.path.abspath(value)
+        elif key == "max-size" and value:
+            from rootless.engine.parse_values import parse_bytes
+
+            size = parse_bytes(value, "--log-opt max-size")
+        else:
+            raise UsageError(f"cannot use {entry[:80]!r} for --log-opt", "the options are path=FILE and max-size=SIZE")
+    return path, size
 
 
 def _attach(streams: list[str]) -> list[str]:

@@ -128,8 +128,11 @@ def _enter(root: int, parent: int, above: str, part: str, mode: int, links: int)
     raise OSError(errno.EAGAIN, "mkdir: the path keeps changing", path)
 
 
-def make_file(root: int, path: str, mode: int = 0o644) -> int:
-    """Open the file ``path`` inside ``root``, making an empty one and its directories if missing; ``O_PATH``."""
+def make_file(root: int, path: str, mode: int = 0o644, *, links: int = 8) -> int:
+    """Open the file ``path`` inside ``root``, making an empty one and its directories if missing; ``O_PATH``.
+
+    Dangling symbolic links get their targets made, as in :func:`make_directory`.
+    """
     try:
         return openat2(root, path, O_PATH)
     except FileNotFoundError:
@@ -137,6 +140,22 @@ def make_file(root: int, path: str, mode: int = 0o644) -> int:
     head, _, tail = path.rstrip("/").rpartition("/")
     if tail in ("", ".", ".."):
         raise OSError(errno.EISDIR, "open: not the name of a file", path)
-    os.close(make_directory(root, head or "/"))
+    parent = make_directory(root, head or "/")
+    try:
+        target = _dangling(parent, tail)
+    finally:
+        os.close(parent)
+    if target:
+        if not links:
+            raise OSError(errno.ELOOP, "open: too many dangling symbolic links", path)
+        return make_file(root, target if target.startswith("/") else f"{head}/{target}", mode, links=links - 1)
     os.close(openat2(root, path, os.O_CREAT | os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY, mode))
     return openat2(root, path, O_PATH)
+
+
+def _dangling(parent: int, name: str) -> str:
+    """What the symbolic link ``name`` points to; empty if it is none."""
+    try:
+        return os.readlink(name, dir_fd=parent)
+    except OSError:
+        return ""
