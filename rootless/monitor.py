@@ -10,13 +10,10 @@ import os
 import select
 import time
 
-from rootless.errors import UsageError
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DETACH_KEYS = "ctrl-p,ctrl-q"
 _PIECE = 1 << 16
 _END_OF_INPUT = b"\x04"  # what a terminal driver takes for the end of input (VEOF in termios(3))
 _HANGUP = select.POLLHUP | select.POLLERR | select.POLLNVAL
@@ -102,48 +99,26 @@ class Output:
 
 
 class Keys:
-    """The caller's input on its way to the container's terminal, watched for the keys that detach."""
+    """The caller's input on its way to the container's terminal. ``source`` is -1 once it has ended."""
 
-    __slots__ = ("_matched", "pending", "sequence", "source", "target")
+    __slots__ = ("pending", "source", "target")
 
-    def __init__(self, source: int, target: int, sequence: bytes) -> None:
+    def __init__(self, source: int, target: int) -> None:
         self.source = source
         self.target = target
-        self.sequence = sequence
         self.pending = b""
-        self._matched = 0
 
-    def read(self) -> bool:
-        """Take what was typed; True if the detach keys were complete. Keys of a broken sequence are passed on."""
+    def read(self) -> None:
+        """Take what was typed; the end of the caller's input is one for the container too."""
         try:
-            data = os.read(self.source, _PIECE)
+            self.pending = os.read(self.source, _PIECE)
         except BlockingIOError:
-            return False
+            return
         except OSError:  # the caller's terminal is gone
-            data = b""
-        if not data:
+            self.pending = b""
+        if not self.pending:
             self.source = -1
-            self.pending += self.sequence[: self._matched] + _END_OF_INPUT
-            return False
-        if not self.sequence:
-            self.pending += data
-            return False
-        passed = bytearray()
-        for byte in data:
-            while self._matched and byte != self.sequence[self._matched]:
-                kept = _border(self.sequence[: self._matched])
-                passed += self.sequence[: self._matched - kept]
-                self._matched = kept
-            if byte != self.sequence[self._matched]:
-                passed.append(byte)
-                continue
-            self._matched += 1
-            if self._matched == len(self.sequence):
-                self._matched = 0
-                self.pending += bytes(passed)
-                return True
-        self.pending += bytes(passed)
-        return False
+            self.pending = _END_OF_INPUT
 
     def write(self) -> None:
         """Pass on as much as the terminal takes now."""
@@ -156,11 +131,12 @@ class Keys:
             self.source = -1
 
 
-def relay(exited: int, outputs: Sequence[Output], log: Log | None = None, keys: Keys | None = None) -> bool:
-    """Pass everything on until the container has ended and said all, or until the caller detached: then True.
+def relay(exited: int, outputs: Sequence[Output], log: Log | None = None, keys: Keys | None = None) -> None:
+    """Pass everything on until the container has ended and said all.
 
     ``exited`` is a descriptor that becomes readable at the container's end (its pidfd). After that what is left in the
-    streams is passed on, but nothing is waited for: a process that got away may still hold them.
+    streams is passed on, but nothing is waited for: a process that got away may still hold them. A stream whose reader
+    has gone away is closed.
     """
     poll = select.poll()
     sources = {output.source: output for output in outputs}
@@ -175,21 +151,21 @@ def relay(exited: int, outputs: Sequence[Output], log: Log | None = None, keys: 
             reading = _watch(poll, keys, reading, sources)
         ready = poll.poll(None if running else 0)
         if not running and not any(number in sources for number, _ in ready):
-            return False
+            return
         for number, events in ready:
             if number == exited:
                 running = False
                 poll.unregister(exited)
             elif keys and number == reading:
-                if keys.read():
-                    return True
+                keys.read()
             else:
                 if events & select.POLLOUT and keys:
                     keys.write()
                 if events & (select.POLLIN | _HANGUP) and number in sources and not _pass_on(sources[number], log):
                     poll.unregister(number)
                     del sources[number]
-    return False
+                    if keys and number == keys.target:
+                        keys.source, keys.pending = -1, b""
 
 
 def _watch(poll: select.poll, keys: Keys, reading: int, sources: dict[int, Output]) -> int:
@@ -222,8 +198,9 @@ def _pass_on(output: Output, log: Log | None) -> bool:
     if output.sink >= 0:
         try:
             write_all(output.sink, data)
-        except OSError:  # the reader is gone; the container goes on, and so does its log
-            output.sink = -1
+        except OSError:  # as if the container wrote there itself: SIGPIPE for a pipe, SIGHUP for a terminal
+            os.close(output.source)
+            return False
     return True
 
 
@@ -237,28 +214,3 @@ def write_all(fd: int, data: bytes) -> None:
             waiting = select.poll()
             waiting.register(fd, select.POLLOUT)
             waiting.poll()
-
-
-def parse_detach_keys(text: str) -> bytes:
-    """The bytes of ``--detach-keys``: single characters or ``ctrl-X`` separated by commas; '' means none.
-
-    Raises ``UsageError``.
-    """
-    keys = bytearray()
-    for word in text.split(",") if text else ():
-        name = word.removeprefix("ctrl-")
-        if len(word) == 1 and word.isascii() and word.isprintable():
-            keys += word.encode()
-        elif len(name) == 1 and name != word and ("@" <= name.upper() <= "_"):
-            keys.append(ord(name.upper()) - 64)
-        else:
-            raise UsageError(f"cannot use {word[:40]!r} for --detach-keys", "write keys like ctrl-p,ctrl-q or a,b")
-    return bytes(keys)
-
-
-def _border(part: bytes) -> int:
-    """How many of the last keys of ``part`` begin the sequence anew."""
-    for size in range(len(part) - 1, 0, -1):
-        if part[:size] == part[-size:]:
-            return size
-    return 0

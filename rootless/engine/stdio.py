@@ -46,16 +46,17 @@ _DEADLY = (signals.SIGHUP, signals.SIGINT, signals.SIGQUIT, signals.SIGTERM)
 
 
 class Terminal:
-    """The caller's terminal while the container's is shown on it: raw, and of the same size.
+    """The caller's terminal while the container's is shown on it: of the same size and, if ``keys`` are passed on, raw.
 
     Leaving the block restores it, as does each signal that would end or stop this process. Where standard input is no
     terminal nothing is changed, and the size is that of standard output, if any.
     """
 
-    __slots__ = ("_master", "_old", "_saved", "_size")
+    __slots__ = ("_keys", "_master", "_old", "_saved", "_size")
 
-    def __init__(self, master: int) -> None:
+    def __init__(self, master: int, keys: bool = True) -> None:
         self._master = master
+        self._keys = keys
         self._saved: list[Any] | None = None
         self._old: dict[int, Any] = {}
         self._size = next((fd for fd in (_STDIN, _STDOUT, _STDERR) if os.isatty(fd)), -1)
@@ -85,7 +86,7 @@ class Terminal:
 
     def _raw(self) -> None:
         """Pass every key on unchanged (cfmakeraw in termios(3))."""
-        if not os.isatty(_STDIN):
+        if not self._keys or not os.isatty(_STDIN):
             return
         import termios as t
 
@@ -158,16 +159,12 @@ def follow(
     pipes: tuple[int, int] | None = None,
     attached: tuple[bool, bool] = (True, True),
     log: Log | None = None,
-    detach_keys: bytes = b"",
-) -> int | None:
+) -> int:
     """Start the container, show it to the caller and wait for its end: its exit code.
 
     With a terminal (``process.console_fd``) that is relayed; else ``pipes`` are the read ends of the container's
     stdout and stderr; without either the container has the caller's own streams. ``attached`` says whether stdout and
     stderr are shown; ``log`` gets them in any case.
-
-    After the detach keys the program goes on twice: in the caller's process this returns None, and a process of its
-    own, which returns from here at the container's end, has taken over.
     """
     if process.console_fd < 0:
         if sig_proxy:
@@ -180,27 +177,10 @@ def follow(
             relay(process.pidfd, outputs, log)
         return process.wait()
     output = Output(process.console_fd, _STDOUT if attached[0] else -1, b"stdout")
-    keys = Keys(_STDIN, process.console_fd, detach_keys) if interactive else None
-    with Terminal(process.console_fd):
+    keys = Keys(_STDIN, process.console_fd) if interactive else None
+    with Terminal(process.console_fd, interactive):
         if sig_proxy:
             proxy_signals(process.pidfd, True)
         process.start()
-        detached = relay(process.pidfd, [output], log, keys)
-    if detached:
-        if os.fork():
-            return None
-        _leave()
-        output.sink = -1
-        relay(process.pidfd, [output], log)
+        relay(process.pidfd, [output], log, keys)
     return process.wait()
-
-
-def _leave() -> None:
-    """Become a process that has nothing to do with the caller's terminal any more."""
-    os.setsid()
-    for number in PROXIED:
-        _signal.signal(number, _signal.SIG_DFL)
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    for fd in (_STDIN, _STDOUT, _STDERR):
-        os.dup2(null, fd)
-    os.close(null)

@@ -1,0 +1,197 @@
+"""The relay between a container's streams and the caller, and the log."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rootless.monitor import Keys, Log, Output, relay
+
+LINE = re.compile(rb"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}[+-]\d\d:\d\d) (stdout|stderr) ([FP]) (.*)$", re.DOTALL)
+
+
+def child(body: Callable[[], None]) -> tuple[int, int]:
+    """(pid, pidfd) of a forked process that runs ``body``."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            body()
+        finally:
+            os._exit(0)
+    return pid, os.pidfd_open(pid)
+
+
+def text_of(log: Path) -> bytes:
+    """What was logged, put together again."""
+    parts = []
+    for line in log.read_bytes().split(b"\n")[:-1]:
+        found = LINE.match(line)
+        assert found, line
+        parts.append(found[4] + (b"\n" if found[3] == b"F" else b""))
+    return b"".join(parts)
+
+
+@given(st.lists(st.binary(max_size=200), max_size=5))
+def test_the_log_keeps_every_byte(tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes]) -> None:
+    path = tmp_path_factory.mktemp("log") / "ctr.log"
+    log = Log(str(path))
+    for piece in pieces:
+        log.write(b"stdout", piece)
+    log.close()
+    assert text_of(path) == b"".join(pieces)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_log_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "ctr.log"
+    log = Log(str(path), max_size=10_000, keep=3)
+    for number in range(2_000):
+        log.write(b"stdout", b"line %d\n" % number)
+    log.close()
+    sizes = {file.name: file.stat().st_size for file in tmp_path.iterdir()}
+    assert set(sizes) == {"ctr.log", "ctr.log.1", "ctr.log.2"}
+    assert max(sizes.values()) <= 10_000
+    assert text_of(path).endswith(b"line 1999\n")
+
+
+def test_a_full_disk_does_not_stop_the_container(tmp_path: Path) -> None:
+    (tmp_path / "ctr.log").symlink_to("/dev/full")
+    with pytest.raises(OSError):
+        Log(str(tmp_path / "ctr.log"))
+    log = Log("/dev/full")
+    log.write(b"stdout", b"lost\n")
+    log.close()
+
+
+def test_output_goes_to_the_caller_and_to_the_log(tmp_path: Path) -> None:
+    (out, out_end), (err, err_end), (shown, shown_end) = os.pipe(), os.pipe(), os.pipe()
+
+    def body() -> None:
+        os.write(out_end, b"one\ntwo")
+        os.write(err_end, b"problem\n")
+
+    pid, pidfd = child(body)
+    os.close(out_end)
+    os.close(err_end)
+    log = Log(str(tmp_path / "log"))
+    relay(pidfd, [Output(out, shown_end, b"stdout"), Output(err, -1, b"stderr")], log)
+    os.close(shown_end)
+    assert os.read(shown, 100) == b"one\ntwo"
+    lines = sorted(line.split(b" ", 1)[1] for line in (tmp_path / "log").read_bytes().splitlines())
+    assert lines == [b"stderr F problem", b"stdout F one", b"stdout P two"]
+    os.waitpid(pid, 0)
+
+
+def test_a_process_that_got_away_is_not_waited_for() -> None:
+    out, out_end = os.pipe()
+    pid, pidfd = child(lambda: None)
+    began = time.monotonic()
+    relay(pidfd, [Output(out, -1, b"stdout")])  # the write end is still open here
+    assert time.monotonic() - began < 5
+    os.close(out_end)
+    os.waitpid(pid, 0)
+
+
+def test_a_slow_reader_holds_the_container_back_and_costs_no_memory() -> None:
+    import resource
+
+    (out, out_end), (shown, shown_end) = os.pipe(), os.pipe()
+    size = 64 << 20
+
+    def body() -> None:
+        piece = bytes(1 << 20)
+        for _ in range(size >> 20):
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(out_end, view) :]
+
+    pid, pidfd = child(body)
+    os.close(out_end)
+    got = 0
+
+    def read() -> None:
+        nonlocal got
+        time.sleep(0.3)
+        while data := os.read(shown, 1 << 16):
+            got += len(data)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    relay(pidfd, [Output(out, shown_end, b"stdout")])
+    os.close(shown_end)
+    reader.join()
+    os.waitpid(pid, 0)
+    assert got == size
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8 << 10
+
+
+def test_a_reader_that_goes_away_ends_the_stream() -> None:
+    (out, out_end), (shown, shown_end) = os.pipe(), os.pipe()
+
+    def body() -> None:
+        os.close(out)
+        os.close(shown)
+        try:
+            while True:
+                os.write(out_end, b"y\n" * 1000)
+        except BrokenPipeError:
+            os._exit(7)
+
+    pid, pidfd = child(body)
+    os.close(out_end)
+    os.close(shown)
+    relay(pidfd, [Output(out, shown_end, b"stdout")])
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+
+
+def test_keys_and_their_end_reach_the_terminal() -> None:
+    master, slave = pty.openpty()
+    keys, keys_end = os.pipe()
+    shown, shown_end = os.pipe()
+
+    def body() -> None:
+        os.close(master)
+        os.set_blocking(slave, True)
+        text = b""
+        while piece := os.read(slave, 100):
+            text += piece
+        os.write(slave, b"got " + text.upper())
+
+    os.write(keys_end, b"hello\n")
+    os.close(keys_end)
+    pid, pidfd = child(body)
+    os.close(slave)
+    relay(pidfd, [Output(master, shown_end, b"stdout")], None, Keys(keys, master))
+    os.waitpid(pid, 0)
+    assert b"got HELLO" in os.read(shown, 1000)
+
+
+def test_a_terminal_that_nobody_reads_does_not_block_the_output() -> None:
+    """More keys than the terminal holds, for a program that does not read but writes."""
+    master, slave = pty.openpty()
+    keys, keys_end = os.pipe()
+
+    def body() -> None:
+        os.close(master)
+        for _ in range(200):
+            os.write(slave, b"x" * 1000)
+
+    os.set_blocking(keys_end, False)
+    os.write(keys_end, b"k\n" * 30_000)
+    pid, pidfd = child(body)
+    os.close(slave)
+    null = os.open("/dev/null", os.O_WRONLY)
+    relay(pidfd, [Output(master, null, b"stdout")], None, Keys(keys, master))
+    assert select.select([pidfd], [], [], 0)[0]
+    os.waitpid(pid, 0)
