@@ -103,6 +103,15 @@ def inside(pid: int, *command: str) -> list[str]:
     return [*enter, *command]
 
 
+def open_files(pid: int) -> Iterator[str]:
+    """What the descriptors of a process are."""
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            yield os.readlink(f"/proc/{pid}/fd/{name}")
+        except FileNotFoundError:  # closed in the meantime
+            continue
+
+
 def ended(pidfd: int) -> bool:
     return bool(select.select([pidfd], [], [], 10)[0])
 
@@ -207,7 +216,7 @@ def test_the_helper_has_no_environment_and_no_descriptors(
     os.close(leaked)
     try:
         environ = Path(f"/proc/{handle.pid}/environ").read_bytes()
-        names = [os.readlink(f"/proc/{handle.pid}/fd/{name}") for name in os.listdir(f"/proc/{handle.pid}/fd")]
+        names = list(open_files(handle.pid))
     except PermissionError:
         pytest.skip("needs a helper that can be looked into")
     assert b"SECRET" not in environ
