@@ -47,7 +47,9 @@ def private_directory(path: str, *, follow: bool = False) -> None:
         if status.st_mode & 0o077:
             os.chmod(path, 0o700)
     except OSError as error:
-        raise os_error(f"cannot use the directory {path}", error) from error
+        failure = os_error(f"cannot use the directory {path}", error)
+        failure.hint = failure.hint or "choose another with --root and --runroot, or set XDG_DATA_HOME"
+        raise failure from error
 
 
 def _read_version(layout: Layout) -> int | None:

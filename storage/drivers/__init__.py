@@ -91,6 +91,7 @@ def _find(layout: Layout, probe: Probe, wanted: str) -> tuple[str, str]:
         if not reason:
             return name, _ASKED if wanted else "; ".join([*reasons, f"{name} mounts in a user namespace here"])
         if wanted:
-            raise StorageError(f"cannot use the storage driver {wanted}: {reason}")
+            hint = "leave it to the program to take one that works here"
+            raise StorageError(f"cannot use the storage driver {wanted}: {reason}", hint)
         reasons.append(f"no {name}: {reason}")
     return "copy", "; ".join(reasons)

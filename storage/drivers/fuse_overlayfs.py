@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 from storage.drivers import directories
+from storage.idmaps import between, shifted
+from storage.ownership import OVERFLOW
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,9 +60,17 @@ class FuseOverlayfsDriver:
             options.append("volatile")
         return self._mount(container_dir, lower, readonly, options)
 
-    def overlay_directory(self, container_dir: str, directory: str) -> RootfsMount:
-        """A throw-away overlay over a host's directory (``--rootfs DIR:O``)."""
-        return self._mount(container_dir, [os.path.realpath(directory)], False, ["volatile"])
+    def overlay_directory(self, container_dir: str, directory: str, idmap: IdMap) -> RootfsMount:
+        """A throw-away overlay over a host's directory (``--rootfs DIR:O``).
+
+        Files of owners that the container does not have are nobody's; where it has no nobody either, they are shown as
+        those of its first id, or nothing could be made in their directories.
+        """
+        options = ["volatile"]
+        for kind, rows in (("uid", idmap.uids), ("gid", idmap.gids)):
+            if shifted(rows, OVERFLOW) is None:
+                options.append(f"squash_to_{kind}={rows[0][0]}")
+        return self._mount(container_dir, [os.path.realpath(directory)], False, options)
 
     def _mount(self, container_dir: str, lower: list[str], readonly: bool, options: list[str]) -> RootfsMount:
         upper, work, merged = directories.make(container_dir, lower[0], readonly)
@@ -83,8 +93,6 @@ def _mapping(kind: str, stored: Rows, wanted: Rows) -> list[str]:
 
     An id is shown only if the container has it: in a map of the caller alone under its own id, nothing is root's.
     """
-    from storage.idmaps import between
-
     words = []
     for shown, seen, length in between(stored, wanted):
         for inside, _, count in wanted:

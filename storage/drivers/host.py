@@ -10,7 +10,7 @@ from storage.errors import StorageError, os_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from storage.drivers.base import Driver, RootfsMount, ToplevelEntry
+    from storage.drivers.base import Driver, IdMap, RootfsMount, ToplevelEntry
 
 # The Spec mounts these itself: kernel file systems, and places for passing files.
 _MOUNTED_BY_SPEC = frozenset(("proc", "sys", "dev", "run", "tmp"))
@@ -34,14 +34,17 @@ def directory(path: str, readonly: bool = False) -> RootfsMount:
     }
 
 
-def throw_away(container_dir: str, path: str, driver: Driver) -> RootfsMount:
-    """The host's directory ``path`` below an overlay that takes the changes; ``/`` is put together by name."""
+def throw_away(container_dir: str, path: str, driver: Driver, idmap: IdMap) -> RootfsMount:
+    """The host's directory ``path`` below an overlay that takes the changes; ``/`` is put together by name.
+
+    ``idmap`` is the container's. Raises StorageError: the driver has no overlays.
+    """
     from storage.drivers.fuse_overlayfs import FuseOverlayfsDriver
     from storage.drivers.overlay import OverlayDriver
 
     real = directory(path)["merged"]
     if isinstance(driver, FuseOverlayfsDriver):
-        return driver.overlay_directory(container_dir, real)
+        return driver.overlay_directory(container_dir, real, idmap)
     if isinstance(driver, OverlayDriver):
         return toplevel_overlay(container_dir) if real == "/" else driver.overlay_directory(container_dir, real)
     raise StorageError(

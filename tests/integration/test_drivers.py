@@ -247,9 +247,9 @@ def test_throw_away_over_a_directory(driver: Driver, tmp_path: Path) -> None:
     (tmp_path / "root" / "f").write_text("host")
     if driver.name == "copy":
         with pytest.raises(StorageError, match="cannot put an overlay"):
-            host.throw_away(container(tmp_path), str(tmp_path / "root"), driver)
+            host.throw_away(container(tmp_path), str(tmp_path / "root"), driver, userns.default_map())
         return
-    root = host.throw_away(container(tmp_path), str(tmp_path / "root"), driver)
+    root = host.throw_away(container(tmp_path), str(tmp_path / "root"), driver, userns.default_map())
 
     def change(merged: Path) -> str:
         (merged / "f").write_text("changed")
@@ -261,7 +261,7 @@ def test_throw_away_over_a_directory(driver: Driver, tmp_path: Path) -> None:
 
 def test_throw_away_over_the_whole_host(store: Store, tmp_path: Path) -> None:
     require("userns", "overlay")
-    root = host.throw_away(container(tmp_path), "/", OverlayDriver(store.layout, ""))
+    root = host.throw_away(container(tmp_path), "/", OverlayDriver(store.layout, ""), userns.default_map())
     entries = {item["name"]: item for item in root.get("entries", [])}
     assert entries["proc"]["kind"] == entries["dev"]["kind"] == "skip"
     assert entries["usr"]["kind"] == "dir"
