@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rootless.userns import IdMap
     from storage.drivers.base import RootfsMount
     from storage.images import Image
+    from storage.locks import Lock
 
 
 class Source:
@@ -90,12 +91,11 @@ def prepare(
     arguments: Sequence[str],
     *,
     durable: bool,
-    write: bool = True,
-) -> tuple[Container, Network]:
+) -> tuple[Container, Network, Lock]:
     """Make a container and everything it needs to be started. On failure everything made is taken away again.
 
-    ``durable`` is false for a container that is removed when it ends: nothing of it is synced to disk. ``write`` is
-    false when the caller itself will write the Spec.
+    The container's lock comes held, so that nobody prunes it; its Spec is not written yet. ``durable`` is false for
+    a container that is removed when it ends: nothing of it is synced to disk.
     """
     values = with_defaults(engine, values)
     options = RunOptions(values)
@@ -110,17 +110,18 @@ def prepare(
     if options.replace:
         _replace(engine, options)
     container_id = engine.store.containers.create(record, options.name or None, durable)
+    lock = engine.store.containers.lock(container_id)
     created: list[str] = []
     try:
+        lock.acquire()
         container = _furnish(engine, options, source, arguments, record, idmap, network, wanted, created, durable)
-        if write:
-            container.write(durable)
         if options.cidfile:
             _write_cidfile(options.cidfile, container_id)
     except BaseException:
         undo(engine, container_id, created)
+        lock.release()
         raise
-    return container, network
+    return container, network, lock
 
 
 def _furnish(
@@ -344,4 +345,11 @@ def _write_cidfile(path: str, container_id: str) -> None:
 
 def create(engine: Engine, values: Mapping[str, Any], image_name: str, arguments: Sequence[str]) -> str:
     """Make a container without starting it; its id."""
-    return prepare(engine, values, image_name, arguments, durable=True)[0].id
+    container, _, lock = prepare(engine, values, image_name, arguments, durable=True)
+    with lock:
+        try:
+            container.write(durable=True)
+        except BaseException:
+            undo(engine, container.id, container.record["anonymous"])
+            raise
+    return container.id

@@ -31,8 +31,8 @@ def run(engine: Engine, values: Mapping[str, Any], image_name: str, arguments: S
     """Make a container, start it in the foreground and wait for it; its exit code. ``rm``: then remove it."""
     temporary = bool(values.get("rm"))
     check_descriptors(values.get("preserve_fds"))
-    container, network = prepare(engine, values, image_name, arguments, durable=not temporary, write=False)
-    with engine.store.containers.lock(container.id):
+    container, network, lock = prepare(engine, values, image_name, arguments, durable=not temporary)
+    with lock:
         try:
             return foreground(engine, container, network, written=False)
         finally:
