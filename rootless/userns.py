@@ -183,6 +183,11 @@ def default_map() -> IdMap:
     return IdMap([(0, uid, 1)], [(0, gid, 1)], "")
 
 
+def own_map() -> IdMap:
+    """The caller's own user namespace: every id that it sees, unchanged."""
+    return IdMap(_own_rows("/proc/self/uid_map"), _own_rows("/proc/self/gid_map"), "own")
+
+
 def _append(rows: list[Row], ranges: list[tuple[int, int]], size: int = MAX_ID) -> list[Row]:
     """Add the ranges behind the rows, up to ``size`` ids in all."""
     taken = {outside for _, outside, length in rows if length == 1}
@@ -215,10 +220,24 @@ def keep_id(uid: int | None = None, gid: int | None = None, size: int | None = N
     own_uid, own_gid = os.geteuid(), os.getegid()
     uid_ranges, gid_ranges = subid_ranges(own_uid)
     uid, gid = own_uid if uid is None else uid, own_gid if gid is None else gid
+    if own_uid == 0 and not (uid_ranges and gid_ranges):
+        base = default_map()
+        if (uid, gid, size) == (own_uid, own_gid, None):
+            return base
+        uid_ranges, gid_ranges = _others(base.uids, own_uid), _others(base.gids, own_gid)
     return IdMap(
         _around(uid, own_uid, uid_ranges, size),
         _around(gid, own_gid, gid_ranges, size),
     )
+
+
+def _others(rows: list[Row], own: int) -> list[tuple[int, int]]:
+    """The ranges of host ids in ``rows`` without ``own``."""
+    found = []
+    for _, outside, length in rows:
+        parts = [(outside, own), (own + 1, outside + length)] if outside <= own < outside + length else []
+        found += [(start, end - start) for start, end in parts or [(outside, outside + length)] if start < end]
+    return found
 
 
 def _around(kept: int, own: int, ranges: list[tuple[int, int]], size: int | None) -> list[Row]:
