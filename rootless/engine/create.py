@@ -106,6 +106,7 @@ def prepare(
     idmap = ids.container_map(options.userns, engine.idmap, _automatic_maps(engine, options))
     record = describe(engine, options, source, arguments, idmap)
     network = networks.choose(options.network, record["ports"])
+    record["network_helper"] = network.kind
     wanted = user_mounts.wanted_mounts(engine, options, source.config.get("Volumes") or ())
     if options.replace:
         _replace(engine, options)

@@ -34,11 +34,11 @@ class Facts:
 
     ``environ``: the caller's environment. ``hostname``: the container's. ``files``: generated files, (path on the host,
     path in the container). ``mounts``: the user's mounts, resolved. ``devices``: mounts of the host's devices.
-    ``keep_id_user``: ``uid:gid`` of the caller inside, with keep-id. ``cgroup``: whether cgroups can be shown.
+    ``keep_id_user``: ``uid:gid`` of the caller inside, with keep-id.
     """
 
     __slots__ = (
-        "cgroup", "devices", "environ", "files", "hostname", "idmap", "keep_id_user", "mounts", "rootfs",
+        "devices", "environ", "files", "hostname", "idmap", "keep_id_user", "mounts", "rootfs",
     )  # fmt: skip
 
     def __init__(
@@ -52,7 +52,6 @@ class Facts:
         mounts: Sequence[Mount] = (),
         devices: Sequence[Mount] = (),
         keep_id_user: str = "",
-        cgroup: bool = True,
     ) -> None:
         self.idmap = idmap
         self.environ = environ
@@ -62,7 +61,6 @@ class Facts:
         self.mounts = mounts
         self.devices = devices
         self.keep_id_user = keep_id_user
-        self.cgroup = cgroup
 
 
 def host_name(options: RunOptions, container_id: str, machine: str) -> str:
@@ -120,7 +118,7 @@ def build(
     elif mask:
         linux["maskedPaths"] = mask
     base = mounting.default_mounts(
-        options, map_size=sum(row[2] for row in facts.idmap.gids), cgroup=facts.cgroup and "cgroup" in namespaces
+        options, map_size=sum(row[2] for row in facts.idmap.gids), cgroup="cgroup" in namespaces
     )
     own = [*mounting.file_mounts(facts.files, options.read_only), *facts.devices]
     mounts = mounting.combine(mounting.combine(base, own), list(facts.mounts))
