@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rootless.cli import fastparse
+from rootless.cli import fastparse, grammar
 from rootless.engine import spec_builder, user_mounts
 from rootless.engine.mounts import device_mounts
 from rootless.engine.run_options import RunOptions
@@ -47,7 +47,7 @@ EXAMPLES = {
 
 def built(line: str) -> dict[str, Any]:
     """Spec and extras of a command line, on a machine of which everything is known."""
-    understood = fastparse.parse(shlex.split(line))
+    understood = fastparse.parse(shlex.split(line), grammar)
     assert understood is not None
     _, values, arguments, _ = understood
     options = RunOptions(values)
