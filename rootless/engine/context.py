@@ -21,15 +21,14 @@ if TYPE_CHECKING:
 class Engine:
     """One invocation's view of the user's containers and images; every part is made when first used."""
 
-    __slots__ = ("_config", "_driver", "_idmap", "_layers", "globals", "store")
+    __slots__ = ("_config", "_driver", "globals", "idmap", "store")
 
-    def __init__(self, store: Store, global_values: Mapping[str, Any]) -> None:
+    def __init__(self, store: Store, idmap: IdMap, global_values: Mapping[str, Any]) -> None:
         self.store = store
+        self.idmap = idmap  # the user's default, with which layers are unpacked
         self.globals = global_values
         self._config: Config | None = None
         self._driver: Driver | None = None
-        self._idmap: IdMap | None = None
-        self._layers: Layers | None = None
 
     @property
     def config(self) -> Config:
@@ -41,20 +40,9 @@ class Engine:
         return self._config
 
     @property
-    def idmap(self) -> IdMap:
-        """The user's default id map, with which layers are unpacked."""
-        if self._idmap is None:
-            self._idmap = userns.default_map()
-        return self._idmap
-
-    @property
     def layers(self) -> Layers:
         """The unpacked layers."""
-        if self._layers is None:
-            from storage.layers import Layers
-
-            self._layers = Layers(self.store.layout)
-        return self._layers
+        return self.store.layers
 
     @property
     def driver(self) -> Driver:
@@ -80,7 +68,10 @@ def open_engine(global_values: Mapping[str, Any]) -> Engine:
     """Open the user's store; ``global_values`` are those of the flags before the command."""
     data = global_values.get("root")
     run = global_values.get("runroot")
+    idmap = userns.default_map()
     store = Store.open(
-        os.path.abspath(data) if data else paths.data_dir(), os.path.abspath(run) if run else paths.run_dir()
+        os.path.abspath(data) if data else paths.data_dir(),
+        os.path.abspath(run) if run else paths.run_dir(),
+        idmap.key(),
     )
-    return Engine(store, global_values)
+    return Engine(store, idmap, global_values)

@@ -283,11 +283,11 @@ def _user_ids(record: Object, rows: list[Object]) -> Object:
     got = f"{count} user ids" if count > 1 else "one user id"
     if record.get("userns"):
         return {"Got": got, "Why": f"--userns={record['userns']}"}
+    if count == 1:
+        return {"Got": got, "Why": "the user had no range in /etc/subuid, or no newuidmap"}
     if all(row["containerID"] == row["hostID"] for row in rows):
         return {"Got": f"{got}, those of the machine", "Why": "root has no range in /etc/subuid"}
-    return {
-        "Got": got, "Why": "the ranges of /etc/subuid" if count > 1 else "the user has no range in /etc/subuid",
-    }  # fmt: skip
+    return {"Got": got, "Why": "the ranges of /etc/subuid"}
 
 
 def isolation(record: Object, spec: Object, engine: Engine) -> Object:

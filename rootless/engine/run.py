@@ -8,7 +8,7 @@ import time
 from rootless import network as networks
 from rootless.engine.create import prepare
 from rootless.engine.status import STARTED, record_exit, record_start
-from rootless.errors import RootlessError, UsageError
+from rootless.errors import RootlessError
 from rootless.linux import signals
 from rootless.linux.libc import die_with_parent
 from rootless.runtime import launch, plan, state
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def run(engine: Engine, values: Mapping[str, Any], image_name: str, arguments: Sequence[str]) -> int:
     """Make a container, start it in the foreground and wait for it; its exit code. ``rm``: then remove it."""
     temporary = bool(values.get("rm"))
-    check_descriptors(values.get("preserve_fds"))
+    launch.check_descriptors(values.get("preserve_fds"))
     container, network, lock = prepare(engine, values, image_name, arguments, durable=not temporary)
     with lock:
         try:
@@ -40,17 +40,6 @@ def run(engine: Engine, values: Mapping[str, Any], image_name: str, arguments: S
                 from rootless.engine.removal import discard
 
                 discard(engine, container.id, True)
-
-
-def check_descriptors(count: str | None) -> None:
-    """Refuse ``--preserve-fds`` for descriptors that the caller did not open, before this program opens some itself."""
-    if not count or not count.isdigit():
-        return
-    for fd in range(3, 3 + min(int(count), 1 << 16)):
-        try:
-            os.fstat(fd)
-        except OSError:
-            raise UsageError(f"cannot preserve file descriptor {fd}: it is not open") from None
 
 
 class Streams:
