@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
+from rootless.engine import drivers
 from rootless.engine.process import entrypoint_and_command
 from rootless.errors import RootlessError
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rootless.engine.context import Engine
     from rootless.engine.create import Source
     from rootless.engine.run_options import RunOptions
+    from rootless.userns import IdMap
 
 # What inspect and a later start want to know of the options.
 _KEPT = (
