@@ -164,6 +164,13 @@ def subid_ranges(uid: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]
     return _ranges(uids.decode(), uid, name), _ranges(gids.decode(), uid, name)
 
 
+def usable_ranges(uid: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """The ranges of :func:`subid_ranges`, if the caller can map them: root itself, others by set-id helpers."""
+    if uid != 0 and not (helper("newuidmap") and helper("newgidmap")):
+        return [], []
+    return subid_ranges(uid)
+
+
 def single_map() -> IdMap:
     """The caller alone, as root inside. Needs no helper and no subordinate ids."""
     return IdMap([(0, os.geteuid(), 1)], [(0, os.getegid(), 1)], "single")
@@ -172,15 +179,16 @@ def single_map() -> IdMap:
 def default_map() -> IdMap:
     """The caller as root inside, then the subordinate ids from 1 on.
 
-    Without subordinate ids the caller alone; for root without them every id that root itself sees, unchanged.
+    Without subordinate ids, or the helpers that map them, the caller alone; for root without them every id that root
+    itself sees, unchanged.
     """
     uid, gid = os.geteuid(), os.getegid()
-    uid_ranges, gid_ranges = subid_ranges(uid)
+    uid_ranges, gid_ranges = usable_ranges(uid)
     if uid_ranges and gid_ranges:
         return IdMap(_append([(0, uid, 1)], uid_ranges), _append([(0, gid, 1)], gid_ranges), "")
     if uid == 0:
-        return IdMap(_own_rows("/proc/self/uid_map"), _own_rows("/proc/self/gid_map"), "")
-    return IdMap([(0, uid, 1)], [(0, gid, 1)], "")
+        return IdMap(_own_rows("/proc/self/uid_map"), _own_rows("/proc/self/gid_map"), "machine")
+    return single_map()
 
 
 def own_map() -> IdMap:
@@ -218,7 +226,7 @@ def keep_id(uid: int | None = None, gid: int | None = None, size: int | None = N
     ``size`` bounds the number of ids. Needs subordinate ids for anything but the caller alone.
     """
     own_uid, own_gid = os.geteuid(), os.getegid()
-    uid_ranges, gid_ranges = subid_ranges(own_uid)
+    uid_ranges, gid_ranges = usable_ranges(own_uid)
     uid, gid = own_uid if uid is None else uid, own_gid if gid is None else gid
     if own_uid == 0 and not (uid_ranges and gid_ranges):
         base = default_map()

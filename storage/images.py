@@ -240,7 +240,7 @@ class Images:
             from storage.layers import layer_key
 
             try:
-                with open(self._layout.layer_record(layer_key(diff_id)), "rb") as file:
+                with open(self._layout.layer_record(layer_key(diff_id, self._layout.map_key)), "rb") as file:
                     size = jsonfast.loads(file.read(oci.MAX_DOCUMENT))["size"]
                 if not isinstance(size, int):
                     size = otherwise

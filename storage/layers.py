@@ -14,7 +14,7 @@ _LINK_DIGITS = (12, 20, 64)  # a longer name only if another layer has the short
 
 
 def layer_key(diff_id: str, map_key: str = "") -> str:
-    """Name of a layer's directory: the hex part of its DiffID, and the id map's key unless that is the default map."""
+    """Name of a layer's directory: the hex part of its DiffID, and the id map's key unless that is empty."""
     digest = diff_id.partition(":")[2]
     return f"{digest}.{map_key}" if map_key else digest
 
@@ -42,20 +42,26 @@ def link(layout: Layout, key: str) -> str:
 
 
 class Layers:
-    """The layers of one store, each a directory ``layers/KEY`` with the tree in ``diff``."""
+    """The layers of one store, each a directory ``layers/KEY`` with the tree in ``diff``.
+
+    ``map_key`` says for which id map; None is the user's default map.
+    """
 
     __slots__ = ("_layout",)
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
 
-    def has(self, diff_id: str, map_key: str = "") -> bool:
-        """Whether the layer is unpacked. It appears by one rename, so that a directory is always whole."""
-        return os.path.lexists(self._layout.layer(layer_key(diff_id, map_key)))
+    def _key(self, diff_id: str, map_key: str | None) -> str:
+        return layer_key(diff_id, self._layout.map_key if map_key is None else map_key)
 
-    def path(self, diff_id: str, map_key: str = "") -> str:
+    def has(self, diff_id: str, map_key: str | None = None) -> bool:
+        """Whether the layer is unpacked. It appears by one rename, so that a directory is always whole."""
+        return os.path.lexists(self._layout.layer(self._key(diff_id, map_key)))
+
+    def path(self, diff_id: str, map_key: str | None = None) -> str:
         """Absolute path of the layer's tree. Raises StorageError if it is not unpacked."""
-        path = self._layout.layer_diff(layer_key(diff_id, map_key))
+        path = self._layout.layer_diff(self._key(diff_id, map_key))
         try:
             os.stat(path)
         except OSError:
@@ -64,10 +70,10 @@ class Layers:
             ) from None
         return path
 
-    def paths(self, diff_ids: list[str], map_key: str = "") -> list[str]:
+    def paths(self, diff_ids: list[str], map_key: str | None = None) -> list[str]:
         """Paths of an image's layers in the same order (base first). Raises StorageError as ``path`` does."""
         return [self.path(diff_id, map_key) for diff_id in diff_ids]
 
-    def missing(self, diff_ids: list[str], map_key: str = "") -> list[str]:
+    def missing(self, diff_ids: list[str], map_key: str | None = None) -> list[str]:
         """The DiffIDs that are not unpacked yet, each once, in order."""
         return [diff_id for diff_id in dict.fromkeys(diff_ids) if not self.has(diff_id, map_key)]

@@ -54,7 +54,6 @@ def unpack(
     *,
     in_userns: InUserns,
     confine: Confine,
-    map_key: str = "",
     progress: Progress | None = None,
     limits: Limits | None = None,
     workers: int = 0,
@@ -63,7 +62,7 @@ def unpack(
 
     ``diff_ids``: all layers of the image, base first. ``sources`` may come in any order and is iterated over in the
     child in the user namespace; it may wait for blobs that are still on their way. ``in_userns`` runs a function as
-    root of the namespace that ``map_key`` stands for and returns its bytes. ``confine`` is called in each worker with
+    root of a namespace with the user's default map and returns its bytes. ``confine`` is called in each worker with
     the descriptor of the only directory that it will write to, before a byte of the archive is read.
     ``progress(DiffID, compressed bytes read)`` is called in the workers, so that it should write to a pipe; the last
     call for a layer says that it is complete.
@@ -73,7 +72,7 @@ def unpack(
     new is in the store.
     """
     with WorkDirectory(layout) as work:
-        job = _Job(layout, work.path, map_key, confine, progress, limits or Limits())
+        job = _Job(layout, work.path, confine, progress, limits or Limits())
         answer = in_userns(lambda: job.run(sources, diff_ids, workers or len(os.sched_getaffinity(0))))
     new: list[str] = json.loads(answer)
     return new
@@ -94,11 +93,11 @@ class _Job:
     """What the coordinator does inside the user namespace."""
 
     def __init__(
-        self, layout: Layout, build: str, map_key: str, confine: Confine, progress: Progress | None, limits: Limits
+        self, layout: Layout, build: str, confine: Confine, progress: Progress | None, limits: Limits
     ) -> None:
         self._layout = layout
         self._build = build
-        self._map_key = map_key
+        self._map_key = layout.map_key
         self._confine = confine
         self._progress = progress
         self._limits = limits

@@ -36,17 +36,22 @@ def names_in(directory: str) -> list[str]:
 
 
 class Layout:
-    """The paths of one store, as strings without a trailing slash."""
+    """The paths of one store, as strings without a trailing slash.
+
+    ``map_key`` is no path but part of some: the key of the user's default id map, with which layers are unpacked. It
+    is empty for a user with subordinate ids. Who has none gets them some day, and needs other layers then.
+    """
 
     __slots__ = (
         "blobs", "containers", "content_lock", "data", "driver_cache", "engine_run", "format_version", "images",
-        "images_lock", "index", "index_copy", "layers", "links", "names", "oci_layout", "reserve", "run",
+        "images_lock", "index", "index_copy", "layers", "links", "map_key", "names", "oci_layout", "reserve", "run",
         "run_locks", "tmp", "trash", "volumes",
     )
 
-    def __init__(self, data: str, run: str) -> None:
+    def __init__(self, data: str, run: str, map_key: str = "") -> None:
         self.data = data
         self.run = run
+        self.map_key = map_key
         self.format_version = f"{data}/FORMAT_VERSION"
         self.reserve = f"{data}/reserve"
         self.images_lock = f"{data}/images.lock"

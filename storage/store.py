@@ -112,15 +112,17 @@ class Store:
         self._volumes: Volumes | None = None
 
     @classmethod
-    def open(cls, data: str, run: str) -> Store:
+    def open(cls, data: str, run: str, map_key: str = "") -> Store:
         """Open the store below the absolute paths ``data`` and ``run``; make what is missing, with mode 0700.
+
+        ``map_key``: of the id map with which layers are unpacked, see ``Layout``.
 
         Sets the umask of the process to 077. Raises ``StorageError``: a directory is not private, or the store was
         written by a newer program.
         """
         if not data.startswith("/") or not run.startswith("/"):
             raise StorageError(f"cannot open the store {shown(data)}: paths of a store must be absolute")
-        layout = Layout(data.rstrip("/"), run.rstrip("/"))
+        layout = Layout(data.rstrip("/"), run.rstrip("/"), map_key)
         umask = os.umask(0o077)
         private_directory(layout.data, follow=True)
         version = _read_version(layout)

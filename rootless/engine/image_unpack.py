@@ -34,7 +34,6 @@ class Unpacker:
                 progress=lambda diff_id, done: send({"kind": "unpacking", "diff_id": diff_id, "done": done}),
             )
 
-        engine.idmap  # noqa: B018 - read before the fork, so that every image's process need not
         self.worker = Worker(work)
         os.close(reader)
 
