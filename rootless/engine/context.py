@@ -57,6 +57,12 @@ class Engine:
         """Where the state of a running container is; gone after a reboot."""
         return self.store.layout.container_run(container_id)
 
+    def tell(self, line: str) -> None:
+        """Let the user know something while the command goes on; standard output is for results."""
+        import sys
+
+        sys.stderr.write(line + "\n")
+
     def delete_tree(self, path: str) -> None:
         """Delete a tree with files of the user's subordinate ids."""
         from rootless.runtime.delete import delete_tree

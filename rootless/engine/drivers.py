@@ -70,15 +70,13 @@ def image_root(engine: Engine, image: Image, directory: str, idmap: IdMap, *, ep
 
         remap(
             engine.store.layout, image.diff_ids, stored=engine.idmap, wanted=idmap, in_userns=_in_userns(engine),
-            announce=_announce,
+            announce=lambda size: _announce(engine, size),
         )  # fmt: skip
     return driver.prepare(directory, engine.layers.paths(image.diff_ids, idmap.key()), ephemeral=ephemeral)
 
 
-def _announce(size: int) -> None:
-    import sys
-
-    print(f"Copying {size / 1e6:.1f} MB of layers for another id map (once for this image)", file=sys.stderr)
+def _announce(engine: Engine, size: int) -> None:
+    engine.tell(f"Copying {size / 1e6:.1f} MB of layers for another id map (once for this image)")
 
 
 def directory_root(engine: Engine, path: str, directory: str, idmap: IdMap, overlay: bool) -> RootfsMount:

@@ -103,7 +103,8 @@ def foreground(engine: Engine, container: Container, network: Network, *, writte
 
     plan_made = compile_plan(container)
     if engine.globals.get("debug"):
-        _print_plan(plan_made)
+        for line in plan_made.describe():
+            engine.tell(line)
     started = 0
     try:
         process = launch.create(plan_made, streams.given, attach)
@@ -143,13 +144,6 @@ def compile_plan(container: Container) -> Plan:
         # What the container wrote belongs to its users; the shim, still root among them, deletes it.
         extras["cleanup"] = [path for path in (container.rootfs["upper"], container.rootfs["work"]) if path]
     return plan.compile(container.spec, container.rootfs, container.idmap, extras)  # type: ignore[arg-type]
-
-
-def _print_plan(made: Plan) -> None:
-    import sys
-
-    for line in made.describe():
-        print(line, file=sys.stderr)
 
 
 def _record_running(
