@@ -10,7 +10,14 @@ import os
 import sys
 
 from rootless.errors import RootlessError
-from rootless.linux.libc import CLONE_NEWNS, CLONE_NEWUSER, PR_SET_PDEATHSIG, prctl, unshare
+from rootless.linux.libc import (
+    CLONE_NEWNS,
+    CLONE_NEWUSER,
+    PR_GET_NO_NEW_PRIVS,
+    PR_SET_PDEATHSIG,
+    prctl,
+    unshare,
+)
 from rootless.linux.signals import SIGKILL
 
 TYPE_CHECKING = False
@@ -165,10 +172,26 @@ def subid_ranges(uid: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]
 
 
 def usable_ranges(uid: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """The ranges of :func:`subid_ranges`, if the caller can map them: root itself, others by set-id helpers."""
-    if uid != 0 and not (helper("newuidmap") and helper("newgidmap")):
+    """The ranges of :func:`subid_ranges` that the caller can map: root itself, others by set-id helpers.
+
+    A process that may gain no privileges gets none from the helpers; in a user namespace (an outer container) only its
+    own ids exist.
+    """
+    if uid != 0 and (prctl(PR_GET_NO_NEW_PRIVS) or not (helper("newuidmap") and helper("newgidmap"))):
         return [], []
-    return subid_ranges(uid)
+    uids, gids = subid_ranges(uid)
+    return _visible(uids, _own_rows("/proc/self/uid_map")), _visible(gids, _own_rows("/proc/self/gid_map"))
+
+
+def _visible(ranges: list[tuple[int, int]], own: list[Row]) -> list[tuple[int, int]]:
+    """The parts of the ranges that lie in the rows of the caller's own namespace."""
+    found = []
+    for start, length in ranges:
+        for first, _, extent in own:
+            begin, end = max(start, first), min(start + length, first + extent)
+            if begin < end:
+                found.append((begin, end - begin))
+    return found
 
 
 def single_map() -> IdMap:

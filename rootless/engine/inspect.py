@@ -284,7 +284,7 @@ def _user_ids(record: Object, rows: list[Object]) -> Object:
     if record.get("userns"):
         return {"Got": got, "Why": f"--userns={record['userns']}"}
     if count == 1:
-        return {"Got": got, "Why": "the user had no range in /etc/subuid, or no newuidmap"}
+        return {"Got": got, "Why": "the user had no range in /etc/subuid that could be mapped"}
     if all(row["containerID"] == row["hostID"] for row in rows):
         return {"Got": f"{got}, those of the machine", "Why": "root has no range in /etc/subuid"}
     return {"Got": got, "Why": "the ranges of /etc/subuid"}

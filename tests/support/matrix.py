@@ -41,26 +41,26 @@ an id of which the machine knows nothing. The last three are tested by root."""
 
 
 class User(Cli):
-    """A user of the matrix at the command line; ``driver`` is put before every command."""
+    """A user of the matrix at the command line: ``prefix`` makes him that, ``driver`` is asked for by every command."""
 
     def __init__(self, home: Path, kind: Kind) -> None:
         super().__init__(home)
         self.kind = kind
         self.driver = ""
-        self._prefix: list[str] = []
+        self.prefix: list[str] = []
         scratch = home / "host"
         if kind.name in ("user-alone", "root-range"):
             text = ROOT_RANGE if kind.root else ""
-            self._prefix = hosts.prefix(scratch, files={"/etc/subuid": text, "/etc/subgid": text})
+            self.prefix = hosts.prefix(scratch, files={"/etc/subuid": text, "/etc/subgid": text})
         elif kind.name == "stranger":
-            self._prefix = hosts.prefix(scratch, uid=STRANGER)
+            self.prefix = hosts.prefix(scratch, uid=STRANGER)
             for path in (home, *home.iterdir()):
                 os.chown(path, STRANGER, STRANGER)
 
     def command(self, *arguments: str) -> list[str]:
         """See :class:`Cli`."""
         driver = ("--storage-driver", self.driver) if self.driver else ()
-        return [*self._prefix, *super().command(*driver, *arguments)]
+        return [*self.prefix, *super().command(*driver, *arguments)]
 
     def leftovers(self) -> list[str]:
         """What is in the places of the store that hold nothing when no container is there."""

@@ -16,7 +16,7 @@ from rootless.userns import IdMap
 def caller(monkeypatch: pytest.MonkeyPatch) -> None:
     """A caller of uid and gid 1000 with two ranges."""
     ranges = [(100000, 1000), (300000, 64536)]
-    monkeypatch.setattr(userns, "subid_ranges", lambda uid: (ranges, ranges))
+    monkeypatch.setattr(userns, "usable_ranges", lambda uid: (ranges, ranges))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(os, "getegid", lambda: 1000)
 
