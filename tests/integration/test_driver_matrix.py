@@ -15,7 +15,7 @@ from tests.support.matrix import USERS, WEB, User
 
 IMAGE = "localhost/special"
 LOOK = "cd /; stat -c '%n %u:%g %a %F %h' $(cat) | sort"
-PATHS = "data/* data/opaque/* srv/* srv/web/* bin/raised home/user tmp"
+PATHS = "data/* data/opaque/* srv/* srv/web/* raised/su home/user tmp"
 DRIVERS = ["overlay", "fuse-overlayfs", "copy"]
 
 pytestmark = pytest.mark.needs("userns", "busybox")
@@ -72,7 +72,6 @@ def test_contents_modes_and_owners(user: User) -> None:
     web, page = ("33:33", "1000:1000") if user.kind.ranged else ("0:0", "0:0")
     seen = run(user, IMAGE, "sh", "-c", LOOK, stdin=PATHS)
     assert seen.splitlines() == [
-        "bin/raised 0:0 4755 regular file 1",
         "data/changed 0:0 644 regular file 1",
         "data/kept 0:0 644 regular file 1",
         "data/one 0:0 644 regular file 2",
@@ -81,6 +80,7 @@ def test_contents_modes_and_owners(user: User) -> None:
         "data/replaced 0:0 644 regular file 1",
         "data/two 0:0 644 regular file 2",
         f"home/user {page} 750 directory 2",
+        "raised/su 0:0 4755 regular file 1",
         "srv/attributes 0:0 644 regular file 1",
         "srv/device 0:0 666 regular empty file 1",
         "srv/link 0:0 777 symbolic link 1",
@@ -125,6 +125,14 @@ def test_another_user(user: User) -> None:
         assert (done.returncode, done.stdout) == (9, "33\npage33:33:644\ndenied\nclosed\n")
     else:
         assert "not in the container's id map" in user.fails(126, *arguments)
+
+
+def test_set_uid_programs_have_their_power(user: User) -> None:
+    if not user.kind.ranged:
+        return  # there is one id
+    command = ["run", "--rm", "--network", "none", "-u", str(WEB), IMAGE, "/raised/su", "missing"]
+    assert "unknown user missing" in user.run(*command).stderr  # else it must be root, it says
+    assert "must be suid" in user.run(*command[:2], "--security-opt", "no-new-privileges", *command[2:]).stderr
 
 
 @pytest.mark.parametrize("rm", [True, False])
@@ -184,9 +192,9 @@ def test_keep_id(user: User) -> None:
 
 def test_keep_id_at_another_number(user: User) -> None:
     command = ["--userns", "keep-id:uid=1000,gid=1000", IMAGE, "sh", "-c", f"id -u; {LOOK}; cat /home/user/file"]
-    seen = run(user, *command, stdin="home/user srv/web bin/raised")
+    seen = run(user, *command, stdin="home/user srv/web raised/su")
     others = ("33:33", "0:0") if user.kind.ranged else ("1000:1000", "1000:1000")
-    for line in ("home/user 1000:1000", f"srv/web {others[0]}", f"bin/raised {others[1]} 4755"):
+    for line in ("home/user 1000:1000", f"srv/web {others[0]}", f"raised/su {others[1]} 4755"):
         assert line in seen
     assert seen.startswith("1000\n") and seen.endswith("user's\n")
 
@@ -198,10 +206,10 @@ def test_a_map_without_the_user(user: User) -> None:
         assert "no such subordinate id" in error
         return
     script = f"set -e; cat /proc/self/uid_map; touch /srv/web/new; echo x >>/data/kept; rm -r /data/opaque; {LOOK}"
-    seen = run(user, *options, IMAGE, "sh", "-c", script, stdin="srv/web srv/web/new data/kept bin/raised /")
+    seen = run(user, *options, IMAGE, "sh", "-c", script, stdin="srv/web srv/web/new data/kept raised/su /")
     assert seen.splitlines()[0].split()[0::2] == ["0", "1000"]
     shown = owners("\n".join(seen.splitlines()[1:]))
-    assert shown == {"srv/web": "33:33", "srv/web/new": "0:0", "data/kept": "0:0", "bin/raised": "0:0", "/": "0:0"}
+    assert shown == {"srv/web": "33:33", "srv/web/new": "0:0", "data/kept": "0:0", "raised/su": "0:0", "/": "0:0"}
     command = ["sh", "-c", "echo x >>/data/n; cat /data/n"]
     user.ok("create", "--name", "kept", "--network", "none", *options, IMAGE, *command)
     assert user.ok("start", "-a", "kept") == "x\n"
