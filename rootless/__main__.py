@@ -1,8 +1,8 @@
 """The program: ``python -m rootless``, and the file that the installed command runs.
 
-The installed command (``contrib/launcher/rootless``) starts this file as ``python -IS``, without the site module, whose work costs
-more than half of a container's start. The directory that this package is in is then added here; the other
-directories of packages follow when an import is not found without them.
+The installed commands, ``rootless`` and ``rootless-oci`` (``contrib/launcher/rootless``), start this file as
+``python -IS``, without the site module, whose work costs more than half of a container's start. The directory that this
+package is in is then added here; the other directories of packages follow when an import is not found without them.
 """
 
 from __future__ import annotations

@@ -91,6 +91,11 @@ def run_dir() -> str:
     return path
 
 
+def oci_dir() -> str:
+    """State of the OCI runtime's containers, which ends with the boot."""
+    return run_dir() + "/oci"
+
+
 def _base(variable: str, default: str) -> str:
     path = os.environ.get(variable, "")
     return path.rstrip("/") or "/" if path.startswith("/") else home().rstrip("/") + "/" + default

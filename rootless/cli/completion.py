@@ -7,7 +7,7 @@ from typing import Any
 
 import typer.main
 
-from rootless.cli.declare import build_app
+from rootless.cli.declare import ROOTLESS, build_app
 from rootless.cli.main import COMPLETION_VARIABLE, program_name
 from rootless.errors import UsageError
 
@@ -20,7 +20,7 @@ def completion(values: dict[str, Any], args: list[str], global_values: dict[str,
         raise UsageError(f"cannot complete in {args[0]!r}", f"choose from: {', '.join(SHELLS)}")
     os.environ[COMPLETION_VARIABLE] = f"source_{args[0]}"
     try:
-        typer.main.get_command(build_app()).main([], prog_name=program_name(), complete_var=COMPLETION_VARIABLE)
+        typer.main.get_command(build_app(ROOTLESS)).main([], prog_name=program_name(), complete_var=COMPLETION_VARIABLE)
     except SystemExit as end:
         return int(end.code or 0)
     finally:

@@ -7,11 +7,20 @@ not need it.
 
 from __future__ import annotations
 
-from rootless.cli import grammar
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Protocol
+
+    class Grammar(Protocol):
+        """A generated table of commands, such as `rootless.cli.grammar`."""
+
+        NAME: str
+        VERSION: str
+        GROUPS: tuple[str, ...]
+        ROOT: dict[str, str]
+        PERSISTENT: dict[str, str]
+        ALIASES: dict[str, str]
+        COMMANDS: dict[str, tuple[str, bool, int, int, dict[str, str]]]
 
     Values = dict[str, Any]
     # handler ("module:function"), values, arguments, global values
@@ -22,26 +31,37 @@ SWITCH = {
     "0": False, "f": False, "F": False, "false": False, "FALSE": False, "False": False,
 }  # fmt: skip
 
-VERSION = "system:program_version"
-
 
 class _Declined(Exception):
     """The line is not well-formed, or asks for what only Typer knows."""
 
 
-def parse(words: list[str]) -> Understood | None:
-    """Read the command line ``words`` (without the program's name); None if it is declined."""
+def parse(words: list[str], grammar: Grammar) -> Understood | None:
+    """Read the command line ``words`` (without the program's name) of the program with that table.
+
+    None if it is declined.
+    """
     try:
-        return _parse(words)
+        return _parse(words, grammar)
     except _Declined:
         return None
 
 
-def _parse(words: list[str]) -> Understood:
+def leading(words: list[str], grammar: Grammar) -> Values:
+    """The options before the command's name, as far as they are well-formed."""
+    found: Values = {}
+    try:
+        _options(words, 0, {}, {}, {**grammar.PERSISTENT, **grammar.ROOT}, found, [], False)
+    except _Declined:
+        pass
+    return found
+
+
+def _parse(words: list[str], grammar: Grammar) -> Understood:
     global_values: Values = {}
     start = _options(words, 0, {}, {}, {**grammar.PERSISTENT, **grammar.ROOT}, global_values, [], False)
     if global_values.get("version"):
-        return VERSION, {}, [], global_values
+        return grammar.VERSION, {}, [], global_values
     if start == len(words) or words[start - 1 : start] == ["--"]:
         raise _Declined
     name = words[start]

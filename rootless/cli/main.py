@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+OCI = "rootless-oci"
+"""The second program: the OCI runtime's command line."""
+
 COMPLETION_VARIABLE = "_ROOTLESS_COMPLETE"
 
 LOG_LEVELS = ("trace", "debug", "info", "warn", "warning", "error", "fatal", "panic")
+
+LOG_FORMATS = ("text", "json")
 
 # Options that choose between implementations of which this program has one.
 SINGLE = ("runtime", "runtime_flag", "cgroup_manager", "events_backend", "tmpdir")
@@ -24,8 +29,14 @@ SINGLE = ("runtime", "runtime_flag", "cgroup_manager", "events_backend", "tmpdir
 
 def main(words: list[str]) -> int:
     """Run the command line ``words`` (without the program's name); returns the exit code. Prints every error."""
+    grammar: fastparse.Grammar
+    if program_name() == OCI:
+        from rootless.cli import oci_grammar as grammar
+    else:
+        from rootless.cli import grammar
+    global_values: dict[str, Any] = {}
     try:
-        understood = None if COMPLETION_VARIABLE in os.environ else fastparse.parse(words)
+        understood = None if COMPLETION_VARIABLE in os.environ else fastparse.parse(words, grammar)
         if understood is None:
             from rootless.cli import typer_main
 
@@ -38,6 +49,10 @@ def main(words: list[str]) -> int:
             _check(global_values)
         return load(handler)(values, args, global_values)
     except (Exception, KeyboardInterrupt) as error:
+        if grammar.NAME == OCI:
+            from rootless.cli.oci_log import record
+
+            record(global_values or fastparse.leading(words, grammar), error)
         return report(error)
 
 
@@ -51,11 +66,15 @@ def load(handler: str) -> Callable[[dict[str, Any], list[str], dict[str, Any]], 
 
 
 def program_name() -> str:
-    """``podman`` if the program was called by that name, else ``rootless``."""
-    return "podman" if os.path.basename(sys.argv[0]) == "podman" else "rootless"
+    """The name by which the program was called, if it has a meaning, else ``rootless``."""
+    name = os.path.basename(sys.argv[0])
+    return name if name in ("podman", OCI) else "rootless"
 
 
 def _check(global_values: dict[str, Any]) -> None:
+    form = global_values.get("log_format", "text")
+    if form not in LOG_FORMATS:
+        raise UsageError(f"unknown log format {form!r}", f"choose from: {', '.join(LOG_FORMATS)}")
     level = global_values.get("log_level", "warn")
     if level.lower() not in LOG_LEVELS:
         raise UsageError(f"unknown log level {level!r}", f"choose from: {', '.join(LOG_LEVELS)}")

@@ -39,21 +39,25 @@ def report(error: BaseException) -> int:
         import traceback
 
         traceback.print_exception(error)
+    message, hint = describe(error)
+    print_error(message, hint)
+    return error.exit_code if isinstance(error, (RootlessError, StorageError)) else ENGINE_ERROR
+
+
+def describe(error: BaseException) -> tuple[str, str]:
+    """What ``error`` says to the user, and the hint, which may be empty."""
     if isinstance(error, (RootlessError, StorageError)):
-        print_error(error.message, error.hint)
-        return error.exit_code
+        return error.message, error.hint
     if isinstance(error, OSError) and error.strerror:
-        print_error(_describe(error), _HINTS.get(error.errno or 0, ""))
-    elif isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith(("rootless", "storage")):
-        print_error(f"cannot load the Python package {error.name}", "install the program again with its dependencies")
-    elif isinstance(error, MemoryError):
-        print_error("out of memory", _HINTS[errno.ENOMEM])
-    else:
-        print_error(
-            f"internal error: {type(error).__name__}: {error} ({_place(error)})",
-            "this is a fault of the program; ROOTLESS_DEBUG=1 prints where it happened",
-        )
-    return ENGINE_ERROR
+        return _of_system(error), _HINTS.get(error.errno or 0, "")
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith(("rootless", "storage")):
+        return f"cannot load the Python package {error.name}", "install the program again with its dependencies"
+    if isinstance(error, MemoryError):
+        return "out of memory", _HINTS[errno.ENOMEM]
+    return (
+        f"internal error: {type(error).__name__}: {error} ({_place(error)})",
+        "this is a fault of the program; ROOTLESS_DEBUG=1 prints where it happened",
+    )
 
 
 def print_error(message: str, hint: str = "") -> None:
@@ -75,7 +79,7 @@ def print_line(text: str) -> None:
         pass  # nobody listens; the exit code still tells
 
 
-def _describe(error: OSError) -> str:
+def _of_system(error: OSError) -> str:
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
     return f"cannot use {' and '.join(names)}: {error.strerror}" if names else f"{error.strerror}"
 

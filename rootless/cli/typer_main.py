@@ -10,7 +10,7 @@ import typer
 import typer.main
 from typer.exceptions import TyperException
 
-from rootless.cli.declare import build_app
+from rootless.cli.declare import build_app, program_of
 from rootless.cli.declare.command import Invocation
 from rootless.cli.main import COMPLETION_VARIABLE, program_name
 from rootless.cli.report import ENGINE_ERROR, print_error
@@ -26,7 +26,7 @@ def parse(words: list[str]) -> Understood | int:
     Returns what the handler needs, or an exit code when all is done (help was printed). Raises `UsageError`.
     """
     name = program_name()
-    command = typer.main.get_command(build_app())
+    command = typer.main.get_command(build_app(program_of(name)))
     if not words and COMPLETION_VARIABLE not in os.environ:
         command.main(["--help"], prog_name=name, standalone_mode=False)
         sys.stdout.flush()

@@ -161,11 +161,8 @@ def start(plan: Plan, caller: Channel, streams: tuple[int, int, int], shim: int)
         mount_setattr(site.root, attributes, propagation=plan.root_propagation)
 
     # 10. Hooks that want the mounts and the host.
-    state = b""
     if plan.wait_attached:
-        values = expect(caller, wire.ATTACHED)
-        state = values[0] if values and isinstance(values[0], bytes) else b""
-        run_container_hooks(plan, "createContainer", state)
+        run_container_hooks(plan, "createContainer", bytes_of(expect(caller, wire.ATTACHED)))
 
     # 11. The image becomes the root; no module, codec or library is loaded any more.
     change_root(site.root)
@@ -208,7 +205,7 @@ def start(plan: Plan, caller: Channel, streams: tuple[int, int, int], shim: int)
     caller.send(wire.READY, identity.uid, identity.gid, identity.home, identity.groups, site.notes, fd=master)
     if master is not None:
         os.close(master)
-    expect(caller, wire.START)
+    state = bytes_of(expect(caller, wire.START))
     run_container_hooks(plan, "startContainer", state)
 
     # 17. The filter last, then the program.
@@ -219,6 +216,11 @@ def start(plan: Plan, caller: Channel, streams: tuple[int, int, int], shim: int)
         take_terminal()
     signals.reset()
     execute(arguments, environment)
+
+
+def bytes_of(values: tuple[wire.Value, ...]) -> bytes:
+    """The first value of a message, where it is the state for hooks."""
+    return values[0] if values and isinstance(values[0], bytes) else b""
 
 
 def run_container_hooks(plan: Plan, moment: str, state: bytes) -> None:

@@ -37,6 +37,12 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
         fail("capset")
 
 
+def effective() -> int:
+    """The effective set of the calling thread."""
+    with open("/proc/thread-self/status", "rb", buffering=0) as file:
+        return int(file.read(1 << 16).partition(b"\nCapEff:")[2].split(None, 1)[0], 16)
+
+
 def last_capability() -> int:
     """The highest capability number that the kernel knows."""
     number = 40

@@ -9,13 +9,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rootless.runtime.spec import Spec
 
-_STATE_VERSION = "1.2.0"
+SPEC_VERSION = "1.2.0"
 
 
 def state_document(spec: Spec, container_id: str, bundle: str, pid: int, status: str) -> bytes:
     """The state that hooks read on standard input (OCI runtime-spec, runtime.md, "State")."""
     document = {
-        "ociVersion": _STATE_VERSION,
+        "ociVersion": SPEC_VERSION,
         "id": container_id,
         "status": status,
         "pid": pid,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 
-from rootless.errors import CannotInvokeError, CommandNotFoundError, RootlessError
+from rootless.errors import CannotInvokeError, CommandNotFoundError, RootlessError, UsageError
 from rootless.init import shim, wire
 from rootless.init.identity import Identity
 from rootless.linux import pidfd, signals
@@ -50,9 +50,12 @@ class Process:
         """A descriptor that becomes readable when the container has ended, for poll(2)."""
         return self._lifeline.fileno()
 
-    def start(self) -> None:
-        """Let the program start. Raises ``RootlessError`` with exit code 126 or 127 if it cannot be executed."""
-        self._wire.send(wire.START)
+    def start(self, state: bytes = b"") -> None:
+        """Let the program start; ``state`` is for the ``startContainer`` hooks.
+
+        Raises ``RootlessError`` with exit code 126 or 127 if it cannot be executed.
+        """
+        self._wire.send(wire.START, state)
         kind, values = self._wire.receive()
         if kind == wire.FAILED:
             self._fail(values)
@@ -146,6 +149,17 @@ def create(
         process.close()
         raise
     return process
+
+
+def check_descriptors(count: str | None) -> None:
+    """Refuse ``--preserve-fds`` for descriptors that the caller did not open, before this program opens some itself."""
+    if not count or not count.isdigit():
+        return
+    for fd in range(3, 3 + min(int(count), 1 << 16)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            raise UsageError(f"cannot preserve file descriptor {fd}: it is not open") from None
 
 
 def load_for(plan: Plan) -> None:

@@ -106,6 +106,12 @@ class MountOptions:
             self.data.append((key, value if separator else None))
 
 
+def mount_options() -> list[str]:
+    """Every word in the options of a mount that has an effect, whatever the file system (OCI features.md)."""
+    propagations = [f"r{word}" for word in _PROPAGATION]
+    return sorted({"bind", "rbind", "tmpcopyup", *_PROPAGATION, *propagations, *_SET, *_CLEAR})
+
+
 def compile(spec: Spec, rootfs: RootfsMount, idmap: IdMap, extras: Extras) -> Plan:  # noqa: A001
     """Decide everything about the start of ``spec``. Raises ``RootlessError`` for what cannot or must not be run."""
     validate.check(spec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypedDict
+    from typing import Any, TypedDict
 
     from rootless.init.hooks import Hook
     from rootless.security.seccomp_profile import Profile
@@ -110,6 +110,8 @@ if TYPE_CHECKING:
         readonlyPaths: list[str]
         mountLabel: str
         personality: Personality
+        resources: dict[str, Any]
+        cgroupsPath: str
 
     class Spec(TypedDict, total=False):
         """``config.json``."""

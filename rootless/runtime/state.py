@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from typing import TypedDict
 
     class State(TypedDict, total=False):
-        """``state.json``. ``start_time`` is in clock ticks since boot; ``started``: the program was let go."""
+        """``state.json``. ``start_time`` is in clock ticks since boot; ``started``: the program was let go;
+        ``created`` is a time as RFC 3339."""
 
         id: str
         pid: int
         start_time: int
         boot_id: str
         started: bool
+        created: str
         bundle: str
         annotations: dict[str, str]
 

@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from rootless.init.hooks import Hook
     from rootless.runtime.spec import Linux, Mount, Process, Spec
 
 NAMESPACES = ("user", "mount", "pid", "network", "ipc", "uts", "cgroup", "time")
@@ -20,6 +21,15 @@ _TYPES: tuple[tuple[str, type], ...] = (
     ("process", dict), ("root", dict), ("hostname", str), ("domainname", str), ("mounts", list), ("hooks", dict),
     ("annotations", dict), ("linux", dict),
 )  # fmt: skip
+# Objects of the specification that ask for something which this runtime cannot do. An unknown property, in contrast,
+# must be passed over (config.md, "Extensibility").
+_UNSUPPORTED: tuple[tuple[str, str], ...] = (
+    ("process.scheduler", "a scheduling policy"), ("process.ioPriority", "an I/O priority"),
+    ("process.execCPUAffinity", "a CPU affinity"), ("linux.intelRdt", "Intel RDT"),
+    ("linux.timeOffsets", "offsets of clocks"), ("linux.netDevices", "network devices"),
+    ("linux.memoryPolicy", "a NUMA memory policy"), ("vm", "a virtual machine"),
+)  # fmt: skip
+MOMENTS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 _PROCESS: tuple[tuple[str, type], ...] = (
     ("terminal", bool), ("user", dict), ("cwd", str), ("capabilities", dict), ("rlimits", list),
     ("noNewPrivileges", bool), ("oomScoreAdj", int), ("apparmorProfile", str), ("selinuxLabel", str),
@@ -57,6 +67,8 @@ def check(spec: Spec) -> None:
     _sysctls(linux.get("sysctl", {}), names)
     for key in ("maskedPaths", "readonlyPaths"):
         _strings(linux.get(key) or [], f"linux.{key}", absolute=True)
+    _hooks(spec.get("hooks") or {})
+    _unsupported(spec)
     if linux.get("mountLabel") or process.get("selinuxLabel"):
         _refuse("cannot apply an SELinux label: it is not supported yet", "run without a label")
     if process.get("apparmorProfile") not in (None, "", "unconfined"):
@@ -153,6 +165,58 @@ def _mount(mount: Mount) -> None:
     _text(mount.get("source", ""), "mounts.source")
     _text(mount.get("type", ""), "mounts.type")
     _strings(mount.get("options") or [], "mounts.options")
+
+
+def _unsupported(spec: Spec) -> None:
+    for place, what in _UNSUPPORTED:
+        found: object = spec
+        for part in place.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        if found:
+            _refuse(f"cannot apply {place}: {what} is not supported", f"leave {place} out of config.json")
+    for mount in spec.get("mounts") or []:
+        if mount.get("uidMappings") or mount.get("gidMappings"):
+            _refuse(f"cannot mount {mount['destination']} with an id map: it is not supported")
+    _resources(spec)
+
+
+def _resources(spec: Spec) -> None:
+    """Refuse limits of control groups. Rules for devices hold by themselves where no node can be made."""
+    linux = spec.get("linux", {})
+    resources = linux.get("resources") or {}
+    _fields(resources, (("devices", list),), "linux.resources")
+    for name in sorted(resources):
+        if name != "devices" and not _idle(resources[name]):
+            hint = "leave linux.resources out of config.json, or limit the caller: systemd-run --user --scope -p …"
+            _refuse(f"cannot apply linux.resources.{name}: control groups are not supported yet", hint)
+    own_users = any(namespace["type"] == "user" for namespace in linux.get("namespaces", []))
+    bounding = (spec["process"].get("capabilities") or {}).get("bounding") or []
+    if resources.get("devices") and not own_users and "CAP_MKNOD" in bounding:
+        hint = "take CAP_MKNOD from the capabilities, or add a user namespace"
+        _refuse("cannot apply linux.resources.devices: control groups are not supported yet", hint)
+
+
+def _idle(value: object) -> bool:
+    """Whether a part of ``linux.resources`` limits nothing: empty, zero, or -1, which stands for no limit."""
+    if isinstance(value, dict):
+        return all(_idle(part) for part in value.values())
+    return not value or value == -1
+
+
+def _hooks(hooks: dict[str, list[Hook]]) -> None:
+    for moment in MOMENTS:
+        listed = hooks.get(moment) or []
+        if not isinstance(listed, list) or not all(isinstance(hook, dict) for hook in listed):
+            _refuse(f"cannot read the Spec: hooks.{moment} is not a list of objects")
+        for hook in listed:
+            if not _text(hook.get("path"), f"hooks.{moment}.path").startswith("/"):
+                _refuse(f"cannot run the {moment} hook {hook['path']}: it is not an absolute path")
+            for part in ("args", "env"):
+                _strings(hook.get(part) or [], f"hooks.{moment}.{part}")
+            if hook.get("timeout") is not None:
+                _number(hook["timeout"], f"timeout of the {moment} hook {hook['path']}", 1 << 31)
+                if not hook["timeout"]:
+                    _refuse(f"cannot run the {moment} hook {hook['path']}: its timeout is 0", "leave it out for none")
 
 
 def _sysctls(sysctls: dict[str, str], names: set[str]) -> None:

@@ -67,6 +67,11 @@ def compile_rules(seccomp: SpecSeccomp) -> bytes:
     return code
 
 
+def architectures() -> list[str]:
+    """The architectures that a profile may name, those of this machine's libseccomp."""
+    return sorted(f"SCMP_ARCH_{name}" for name in vars(_library().Arch) if name.isupper() and name != "NATIVE")
+
+
 def _library() -> Any:
     try:
         import pyseccomp

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rootless.cli import grammar
+from rootless.cli import grammar, oci_grammar
 from tests.support.cli import CHECKOUT
 
 # Each costs 1 to 100 ms; a whole `run` has 45.
@@ -24,7 +24,8 @@ BANNED = frozenset(
 # The handler's module of a cold command may load what it needs.
 COLD = {"login", "completion"}
 
-HANDLERS = sorted({entry[0] for entry in grammar.COMMANDS.values() if entry[0].partition(":")[0] not in COLD})
+NAMED = {entry[0] for table in (grammar, oci_grammar) for entry in table.COMMANDS.values()}
+HANDLERS = sorted(handler for handler in NAMED if handler.partition(":")[0] not in COLD)
 
 PROLOGUE = f"import sys; sys.path.append({str(CHECKOUT)!r}); "
 
@@ -63,6 +64,13 @@ def test_finding_a_handler(handler: str, environment: dict[str, str]) -> None:
 )  # fmt: skip
 def test_running_a_command(line: str, environment: dict[str, str]) -> None:
     program = str(CHECKOUT / "rootless" / "__main__.py")
+    assert banned(loaded_by(program, *line.split(" "), environment=environment)) == set()
+
+
+@pytest.mark.parametrize("line", ["--version", "list", "state nope", "delete --force nope", "kill nope", "run nope"])
+def test_running_a_command_of_the_runtime(line: str, environment: dict[str, str]) -> None:
+    program = str(CHECKOUT / "rootless" / "__main__.py")
+    environment["ROOTLESS_PROGRAM"] = "rootless-oci"
     assert banned(loaded_by(program, *line.split(" "), environment=environment)) == set()
 
 

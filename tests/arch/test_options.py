@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from rootless.cli.declare import commands
+from rootless.cli.declare import OCI, PROGRAMS
 from tests.support.cli import CHECKOUT
 
 SOURCES = [path for top in ("engine", "cli", "registry") for path in (CHECKOUT / "rootless" / top).rglob("*.py")]
 
 # Declarations and the generated table name every option; that is no use of it.
-USES = "\n".join(path.read_text() for path in SOURCES if "declare" not in path.parts and path.name != "grammar.py")
+USES = "\n".join(path.read_text() for path in SOURCES if "declare" not in path.parts and not path.name.endswith("grammar.py"))
 
-KEYS = sorted({(command.paths[0], option.key) for command in commands() for option in command.options})
+KEYS = sorted(
+    {
+        (f"{program.name} {command.paths[0]}", option.key)
+        for program in PROGRAMS
+        for command in program.commands
+        for option in command.options
+    }
+    | {(OCI.name, option.key) for option in OCI.global_options}
+)
 
 
 @pytest.mark.parametrize(("command", "key"), KEYS)

@@ -38,7 +38,7 @@ def test_only_code_in_the_packages(names: list[str]) -> None:
 
 def test_launcher_licence_and_man_pages(names: list[str]) -> None:
     inside = {"/".join(name.split("/")[1:]) for name in names}
-    assert "scripts/rootless" in inside
+    assert {"scripts/rootless", "scripts/rootless-oci"} <= inside
     assert "licenses/LICENSE" in inside
     assert {"data/share/man/man1/rootless.1", "data/share/man/man1/rootless-run.1"} <= inside
 

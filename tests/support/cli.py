@@ -20,7 +20,9 @@ CHECKOUT = Path(__file__).parents[2]
 def entry_point(script: str = "rootless") -> tuple[str, ...]:
     """The command that starts the program: the script of the environment that runs the tests, else this checkout."""
     installed = Path(sys.executable).parent / script
-    return (str(installed),) if installed.exists() else (sys.executable, "-m", "rootless")
+    if installed.exists():
+        return (str(installed),)
+    return ("env", f"ROOTLESS_PROGRAM={script}", f"PYTHONPATH={CHECKOUT}", sys.executable, "-m", "rootless")
 
 
 class Cli:

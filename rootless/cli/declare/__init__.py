@@ -1,4 +1,4 @@
-"""Every command of the program, declared once, in Typer.
+"""Every command of both programs, declared once, in Typer.
 
 From these declarations come the help texts, the shell completion, the manual, every message about a malformed command
 line, and the table of `rootless.cli.grammar`, by which well-formed lines are read without importing Typer (it costs
@@ -11,8 +11,9 @@ import sys
 
 import typer
 
-from rootless.cli.declare import containers, images, registries, run, system, volumes
+from rootless.cli.declare import containers, images, oci, registries, root, run, system, volumes
 from rootless.cli.declare.command import Command, Group, add_group, root_callback
+from rootless.cli.declare.program import Program
 
 EPILOG = "Report of what this machine offers: rootless info. Manual page of a command: man rootless-COMMAND."
 
@@ -27,26 +28,58 @@ GROUPS = {
 FAMILIES = (run, containers, images, registries, volumes, system)
 
 
+ROOTLESS = Program(
+    name="rootless",
+    help="Run containers without root and without a daemon.",
+    epilog=EPILOG,
+    grammar="grammar",
+    version="system:program_version",
+    commands=tuple(command for family in FAMILIES for command in family.COMMANDS),
+    persistent_options=root.PERSISTENT_OPTIONS,
+    root_options=root.ROOT_OPTIONS,
+    groups=GROUPS,
+)
+
+OCI = Program(
+    name="rootless-oci",
+    help="Run a container from an OCI bundle, without root.",
+    epilog="Manual page of a command: man rootless-oci-COMMAND.",
+    grammar="oci_grammar",
+    version="oci:program_version",
+    commands=oci.COMMANDS,
+    persistent_options=oci.PERSISTENT_OPTIONS,
+    root_options=root.ROOT_OPTIONS,
+)
+
+PROGRAMS = (ROOTLESS, OCI)
+
+
 def commands() -> list[Command]:
-    """Every command, in the order of the help text."""
-    return [command for family in FAMILIES for command in family.COMMANDS]
+    """Every command of the engine, in the order of the help text."""
+    return list(ROOTLESS.commands)
 
 
-def build_app() -> typer.Typer:
-    """The Typer application with all commands."""
+def program_of(name: str) -> Program:
+    """The program that answers to ``name``, by which it was called."""
+    return OCI if name == OCI.name else ROOTLESS
+
+
+def build_app(program: Program = ROOTLESS) -> typer.Typer:
+    """The Typer application with all commands of ``program``."""
     app = typer.Typer(
-        name="rootless",
+        name=program.name,
         cls=Group,
         pretty_exceptions_enable=False,
         # Boxes and colours are for people; a pipe gets plain text.
         rich_markup_mode="rich" if sys.stdout.isatty() else None,
         context_settings={"help_option_names": ["--help", "-h"]},
-        epilog=EPILOG,
+        epilog=program.epilog,
     )
-    app.callback(help="Run containers without root and without a daemon.")(root_callback())
-    groups = {name: add_group(app, name, text) for name, text in GROUPS.items()}
-    for command in commands():
+    app.callback(help=program.help)(root_callback(program.global_options))
+    groups = {name: add_group(app, name, text) for name, text in program.groups.items()}
+    for command in program.commands:
         for path in (*command.paths, *command.hidden_paths):
             group, _, name = path.rpartition(" ")
-            command.register(groups[group] if group else app, name, hidden=path in command.hidden_paths)
+            hidden = path in command.hidden_paths
+            command.register(groups[group] if group else app, name, program.persistent_options, hidden)
     return app

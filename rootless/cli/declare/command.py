@@ -13,7 +13,6 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from rootless.cli.declare.options import FALSE, NO_ARGUMENTS, TRUE, Arguments, Option
-from rootless.cli.declare.root import GLOBAL_OPTIONS, PERSISTENT_OPTIONS
 from rootless.errors import UsageError
 
 
@@ -45,8 +44,13 @@ class Command:
     examples: tuple[str, ...] = ()
     hidden_paths: tuple[str, ...] = ()
 
-    def register(self, app: typer.Typer, name: str, hidden: bool = False) -> None:
-        """Declare the command in ``app`` under ``name``; a hidden one is understood but not listed."""
+    def register(
+        self, app: typer.Typer, name: str, persistent: Sequence[Option] = (), hidden: bool = False
+    ) -> None:
+        """Declare the command in ``app`` under ``name``; a hidden one is understood but not listed.
+
+        ``persistent`` are the program's own options that may follow the command's name.
+        """
         own = {name for option in self.options for name in option.names}
         app.command(
             name,
@@ -59,9 +63,9 @@ class Command:
                 "allow_interspersed_args": self.interspersed,
                 "help_option_names": ["--help"] if "-h" in own else ["--help", "-h"],
             },
-        )(self._callback())
+        )(self._callback(persistent))
 
-    def _callback(self) -> Callable[..., Invocation]:
+    def _callback(self, persistent: Sequence[Option]) -> Callable[..., Invocation]:
         """A function with the signature that Typer reads; called, it tells what was understood."""
         options = {option.key: option for option in self.options}
 
@@ -96,7 +100,7 @@ class Command:
                 )
             )
         parameters += [option.parameter() for option in self.options]
-        parameters += [_persistent(option) for option in PERSISTENT_OPTIONS if option.key not in options]
+        parameters += [_persistent(option) for option in persistent if option.key not in options]
         understood.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         # Typer hands a function's attributes on: the grammar generator finds the declaration by them.
         understood.declaration = self  # type: ignore[attr-defined]
@@ -118,7 +122,7 @@ def _persistent(option: Option) -> inspect.Parameter:
     return parameter.replace(name=_GLOBAL + parameter.name)
 
 
-def root_callback() -> Callable[..., None]:
+def root_callback(options: Sequence[Option]) -> Callable[..., None]:
     """The function behind the options before the command's name; it leaves them in the context for the command."""
 
     def remember(**found: Any) -> None:
@@ -126,7 +130,7 @@ def root_callback() -> Callable[..., None]:
         context.obj = {key: value for key, value in found.items() if value is not None}
 
     parameters = [inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
-    parameters += [option.parameter() for option in GLOBAL_OPTIONS]
+    parameters += [option.parameter() for option in options]
     remember.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return remember
 

@@ -54,6 +54,16 @@ def volumes(incomplete: str) -> list[str]:
     return _matching([volume["Name"] for volume in found], incomplete)
 
 
+def oci_containers(incomplete: str) -> list[str]:
+    """IDs of the OCI runtime's containers that start with ``incomplete``."""
+    from rootless.cli.oci_state import identifiers, root_directory
+
+    try:
+        return _matching(identifiers(root_directory({})), incomplete)
+    except (RootlessError, StorageError, OSError):
+        return []
+
+
 def shells(incomplete: str) -> list[str]:
     """Shells for which there is a completion script."""
     return _matching(["bash", "fish", "zsh"], incomplete)

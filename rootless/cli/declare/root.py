@@ -29,5 +29,3 @@ PERSISTENT_OPTIONS = (
 )
 
 ROOT_OPTIONS = (flag("--version", "-v", help="Print the version and exit."),)
-
-GLOBAL_OPTIONS = (*PERSISTENT_OPTIONS, *ROOT_OPTIONS)

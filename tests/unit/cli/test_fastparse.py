@@ -10,13 +10,13 @@ import typer.main
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rootless.cli import fastparse, grammar, typer_main
+from rootless.cli import fastparse, grammar, oci_grammar, typer_main
 from rootless.cli.declare import build_app
 from rootless.errors import UsageError
 
 
 def read(line: str) -> fastparse.Understood | None:
-    return fastparse.parse(line.split(" ") if line else [])
+    return fastparse.parse(line.split(" ") if line else [], grammar)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_options_after_an_image_belong_to_its_command() -> None:
 def test_version(line: str) -> None:
     understood = read(line)
     assert understood is not None
-    assert understood[0] == fastparse.VERSION
+    assert understood[0] == grammar.VERSION
 
 
 # Lines for the property: of the names of the grammar, right and wrong values, and noise.
@@ -128,8 +128,8 @@ def command() -> Any:
 @example(["run", "--add-host=", "alpine"])
 @given(lines())
 def test_typer_reads_every_line_alike(words: list[str]) -> None:
-    fast = fastparse.parse(words)
-    if fast is None or fast[0] == fastparse.VERSION:
+    fast = fastparse.parse(words, grammar)
+    if fast is None or fast[0] == grammar.VERSION:
         return  # declined: whatever Typer makes of it is the answer
     slow = command().main(list(words), prog_name="rootless", standalone_mode=False)
     assert (slow.handler, slow.values, slow.args, slow.global_values) == fast
@@ -157,3 +157,10 @@ def test_messages(line: str, message: str) -> None:
     assert caught.value.message == message
     assert caught.value.hint
     assert caught.value.exit_code == 125
+
+
+def test_leading_options_are_found_where_the_rest_is_not_understood() -> None:
+    words = "--log f --log-format=json run --nope box".split()
+    assert fastparse.parse(words, oci_grammar) is None
+    assert fastparse.leading(words, oci_grammar) == {"log": "f", "log_format": "json"}
+    assert fastparse.leading(["--log"], oci_grammar) == {}

@@ -8,14 +8,19 @@ import sys
 
 import pytest
 
-from rootless.cli import generate, grammar, main
+from rootless.cli import generate, grammar, main, oci_grammar
+from rootless.cli.declare import PROGRAMS
+from rootless.cli.declare.program import Program
+
+HANDLERS = {entry[0] for table in (grammar, oci_grammar) for entry in table.COMMANDS.values()}
 
 
-def test_grammar_is_current() -> None:
-    assert generate.TARGET.read_text() == generate.source(), "run: python -m rootless.cli.generate"
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+def test_grammar_is_current(program: Program) -> None:
+    assert generate.target(program).read_text() == generate.source(program), "run: python -m rootless.cli.generate"
 
 
-@pytest.mark.parametrize("handler", sorted({entry[0] for entry in grammar.COMMANDS.values()}))
+@pytest.mark.parametrize("handler", sorted(HANDLERS | {grammar.VERSION, oci_grammar.VERSION}))
 def test_handler_exists(handler: str) -> None:
     assert list(inspect.signature(main.load(handler)).parameters) == ["values", "args", "global_values"]
 

@@ -1,0 +1,78 @@
+"""The command line of the OCI runtime, ``rootless-oci``: the verbs and flags of runc and crun that it has."""
+
+from __future__ import annotations
+
+from rootless.cli.declare.command import Command
+from rootless.cli.declare.complete import oci_containers
+from rootless.cli.declare.options import Arguments, flag, number, text
+
+ONE = Arguments("ID", 1, 1, oci_containers)
+
+PERSISTENT_OPTIONS = (
+    text("--root", help="Directory of the containers' state.", metavar="DIR"),
+    text("--log", help="File to which errors are appended.", metavar="FILE"),
+    text("--log-format", help="Form of that file's lines: text or json.", metavar="FORMAT"),
+    flag("--debug", help="Print what will be done to start a container, step by step."),
+)
+
+_BUNDLE = text("--bundle", "-b", help="Directory of the bundle; by default the current one.", metavar="DIR")
+
+COMMANDS = (
+    Command(
+        ("run",),
+        "oci:run",
+        "Create a container from a bundle, start it in the foreground, and delete it when it has ended.",
+        (
+            _BUNDLE,
+            text("--pid-file", help="File for the pid of the container's first process.", metavar="FILE"),
+            number("--preserve-fds", help="Pass the N descriptors from 3 on to the container."),
+        ),
+        Arguments("ID", 1, 1),
+        examples=("rootless-oci run --bundle /tmp/box box",),
+    ),
+    Command(
+        ("spec",),
+        "oci:spec",
+        "Write a config.json that runs a shell in the bundle's rootfs.",
+        (
+            _BUNDLE,
+            flag("--rootless", help="For an ordinary user, with a user namespace; the default unless called by root."),
+        ),
+    ),
+    Command(
+        ("state",),
+        "oci:state",
+        "Print the state of a container as JSON.",
+        (),
+        ONE,
+    ),
+    Command(
+        ("list",),
+        "oci:list_all",
+        "List the containers.",
+        (
+            text("--format", "-f", help="Form of the output: table or json.", metavar="FORMAT"),
+            flag("--quiet", "-q", help="Only the IDs."),
+        ),
+    ),
+    Command(
+        ("kill",),
+        "oci:kill",
+        "Send a signal, by default TERM, to the first process of a container.",
+        (flag("--all", "-a", help="Send it to every process in the container's own pid namespace."),),
+        Arguments("ID [SIGNAL]", 1, 2, oci_containers),
+        examples=("rootless-oci kill box KILL",),
+    ),
+    Command(
+        ("delete",),
+        "oci:delete",
+        "Delete what is kept of a container that has ended.",
+        (flag("--force", "-f", help="Kill the container first if it runs; no error if there is none."),),
+        ONE,
+    ),
+    Command(
+        ("features",),
+        "oci:features",
+        "Print what the runtime can do as JSON.",
+    ),
+)

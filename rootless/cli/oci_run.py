@@ -1,0 +1,175 @@
+"""``rootless-oci run``: a container from its bundle to its exit code, with the hooks of its lifecycle.
+
+Source: OCI runtime-spec 1.2, runtime.md, "Lifecycle".
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from rootless import userns
+from rootless.cli.oci_log import append
+from rootless.cli.report import describe, print_line
+from rootless.engine.stdio import follow
+from rootless.errors import RootlessError, UsageError
+from rootless.linux import caps
+from rootless.runtime import bundle, hooks, launch, plan, state, validate
+from storage import atomic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from rootless.cli.oci_state import Record
+    from rootless.init.plan import Plan
+    from rootless.runtime.spec import IdMapping, Linux, Spec
+    from rootless.runtime.state import State
+    from rootless.userns import IdMap
+
+
+def run(record: Record, values: Mapping[str, Any], global_values: Mapping[str, Any]) -> int:
+    """Run the container of a bundle in the foreground; its exit code. Nothing is left of it afterwards."""
+    descriptors = values.get("preserve_fds") or "0"
+    if not descriptors.isdigit():
+        raise UsageError(f"cannot preserve {descriptors} file descriptors")
+    launch.check_descriptors(descriptors)
+    directory = os.path.realpath(values.get("bundle") or ".")
+    spec = bundle.read(directory)
+    compiled = prepare(spec, directory, int(descriptors))
+    debug = bool(global_values.get("debug"))
+    if debug:
+        for line in compiled.describe():
+            print_line(line)
+    with record.reserve():
+        if (spec.get("hooks") or {}).get("poststop"):
+            # For whoever has to delete the container if this process cannot.
+            bundle.write(record.directory, spec)
+        container = Foreground(record, spec, directory)
+        try:
+            return container.run(compiled, values.get("pid_file"), debug)
+        finally:
+            record.delete()
+            after(spec, container.document("stopped"), global_values)
+
+
+def prepare(spec: Spec, directory: str, descriptors: int) -> Plan:
+    """The plan for the Spec of the bundle in ``directory``. Raises ``RootlessError`` for what cannot be run."""
+    validate.check(spec)  # its form, before anything here relies on it
+    for mount in spec.get("mounts") or []:
+        source, kind = mount.get("source", ""), mount.get("type", "")
+        bound = kind == "bind" or {"bind", "rbind"} & set(mount.get("options") or ())
+        if bound and source and not source.startswith("/"):
+            mount["source"] = f"{directory}/{source}"
+    idmap = id_map(spec.get("linux") or {})
+    return plan.compile(spec, bundle.rootfs(directory, spec), idmap, {"preserve_fds": descriptors})
+
+
+def id_map(linux: Linux) -> IdMap:
+    """The id map that the Spec asks for; with a user namespace but no rows the caller's default.
+
+    Without a user namespace the container is in that of the caller, who must be its root.
+    """
+    uids, gids = linux.get("uidMappings") or [], linux.get("gidMappings") or []
+    users = [namespace for namespace in linux.get("namespaces", []) if namespace["type"] == "user"]
+    if users and users[0].get("path"):
+        raise RootlessError(
+            f"cannot join the user namespace {users[0]['path']}: it is not supported yet",
+            "start the runtime inside that namespace, with a config.json that has none",
+        )
+    if not users:
+        if uids or gids:
+            raise RootlessError(
+                "cannot use linux.uidMappings and linux.gidMappings without a user namespace",
+                'add {"type": "user"} to linux.namespaces',
+            )
+        if not caps.effective() >> caps.CAP_SYS_ADMIN & 1:
+            raise RootlessError(
+                "cannot run a container without a user namespace: only root may",
+                'add {"type": "user"} to linux.namespaces, or see `rootless-oci spec --rootless`',
+            )
+        return userns.own_map()
+    if not uids and not gids:
+        return userns.default_map()
+    return userns.IdMap(_rows(uids, "uidMappings"), _rows(gids, "gidMappings"))
+
+
+def _rows(mappings: list[IdMapping], where: str) -> list[tuple[int, int, int]]:
+    rows = []
+    for mapping in mappings:
+        row = tuple(mapping.get(key) for key in ("containerID", "hostID", "size")) if isinstance(mapping, dict) else ()
+        numbers = [value for value in row if isinstance(value, int) and not isinstance(value, bool)]
+        if len(numbers) != 3:
+            raise RootlessError(f"cannot read the Spec: a row of linux.{where} lacks containerID, hostID or size")
+        rows.append((numbers[0], numbers[1], numbers[2]))
+    return rows
+
+
+def after(spec: Spec, document: bytes, global_values: Mapping[str, Any]) -> None:
+    """Run the ``poststop`` hooks. One that fails is told, and the others follow: the container is gone."""
+    for hook in (spec.get("hooks") or {}).get("poststop") or []:
+        try:
+            hooks.run({"hooks": {"poststop": [hook]}}, "poststop", document)
+        except (RootlessError, OSError) as error:
+            message = describe(error)[0]
+            print_line(f"warning: {message}")
+            append(global_values, "warning", message)
+
+
+class Foreground:
+    """A container that this process starts and waits for: a `runtime.launch.Process` that keeps its state on disk."""
+
+    __slots__ = ("_bundle", "_process", "_record", "_spec", "_state", "console_fd", "pidfd")
+
+    def __init__(self, record: Record, spec: Spec, directory: str) -> None:
+        self._record = record
+        self._spec = spec
+        self._bundle = directory
+        self._process: launch.Process | None = None
+        self._state: State = {"id": record.id, "pid": 0}
+        self.pidfd = self.console_fd = -1
+
+    def document(self, status: str) -> bytes:
+        """The container's state for hooks."""
+        return hooks.state_document(self._spec, self._record.id, self._bundle, self._state["pid"], status)
+
+    def run(self, compiled: Plan, pid_file: str | None, debug: bool) -> int:
+        """Create, start and wait; the exit code. However it ends, no process of the container is left."""
+        process = self._process = launch.create(compiled, on_created=self._created)
+        try:
+            if debug:
+                for note in process.notes:
+                    print_line(f"note: {note}")
+            self.pidfd, self.console_fd = process.pidfd, process.console_fd
+            self._record.write(self._state)
+            if pid_file:
+                atomic.write(pid_file, str(process.pid).encode(), mode=0o644, durable=False)
+            return follow(self, interactive=True)
+        except BaseException:
+            process.close()
+            raise
+        finally:
+            self._state["pid"] = 0
+
+    def _created(self, pid: int) -> bytes:
+        self._state = state.of_process(self._record.id, pid, self._bundle)
+        self._state["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._state["annotations"] = self._spec.get("annotations") or {}
+        document = self.document("creating")
+        for moment in ("prestart", "createRuntime"):
+            hooks.run(self._spec, moment, document)
+        return document
+
+    def start(self) -> None:
+        """Let the program start, and run the ``poststart`` hooks; one that fails ends the container."""
+        assert self._process is not None
+        self._process.start(self.document("created"))
+        self._state["started"] = True
+        self._record.write(self._state)
+        hooks.run(self._spec, "poststart", self.document("running"))
+
+    def wait(self) -> int:
+        """The exit code, once it has ended."""
+        assert self._process is not None
+        return self._process.wait()
