@@ -249,6 +249,20 @@ def test_volume_given_to_the_container_user(user: User, host_directory: Path) ->
     assert run(user, "-v", f"{host_directory}:/v:U", IMAGE, "cat", "/v/sub/f") == "mine\n"
 
 
+def test_named_volume_takes_over_what_the_image_has(user: User) -> None:
+    web = "33:33" if user.kind.ranged else "0:0"
+    for content in ("page\n", "new\npage\n"):
+        script = f"{LOOK}; ls /srv/web; touch /srv/web/new"
+        out = run(user, "-v", "matrix:/srv/web", IMAGE, "sh", "-c", script, stdin="srv/web srv/web/page")
+        assert out == f"srv/web {web} 750 directory 2\nsrv/web/page {web} 640 regular file 1\n{content}"
+    user.ok("volume", "rm", "matrix")
+
+
+def test_read_only_root(user: User) -> None:
+    script = "touch /tmp/x /run/x && (echo x >/data/kept || rm /data/kept) 2>/dev/null || echo kept"
+    assert run(user, "--read-only", IMAGE, "sh", "-c", script) == "kept\n"
+
+
 def test_directory_as_root_file_system(user: User, host_directory: Path) -> None:
     for name in ("bin", "etc", "tmp", "proc", "sys", "dev", "run"):
         (host_directory / name).mkdir()

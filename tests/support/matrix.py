@@ -98,8 +98,8 @@ def layout(target: Path) -> Path:
         file("data/.wh.old"), file("data/replaced", "a file"), file("data/changed", "after"),
         directory("data/opaque"), file("data/opaque/.wh..wh..opq"), file("data/opaque/new", "new"),
     ]  # fmt: skip
-    setuid = [images.directory("raised"), images.file("raised/su", busybox, 0o4755)]
-    parts = [images.busybox_tar(), archive(second), archive(third), images.tar_of(setuid)]
+    setuid = images.tar_of([images.directory("raised"), images.file("raised/su", busybox, 0o4755)])
+    parts = [images.busybox_tar(), archive(second), archive(third), setuid]
     made.add_image("special", [made.add_layer(part) for part in parts], {"Cmd": ["sh"]})
     return target
 
