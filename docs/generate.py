@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from docs import manual
+from rootless.cli.declare import PROGRAMS
 
 HERE = Path(__file__).parent
 CONFIGURATION = HERE / "mkdocs.yml"
@@ -45,13 +46,16 @@ def write_site(target: Path) -> None:
             shutil.copyfile(page, copy)
         commands = sources / "commands"
         commands.mkdir()
-        listed = []
-        for command in manual.pages():
-            (commands / f"{command.file}.md").write_text(manual.markdown(command))
-            listed.append({command.title: f"commands/{command.file}.md"})
+        sections = []
+        for program in PROGRAMS:
+            listed = []
+            for command in manual.pages(program):
+                (commands / f"{command.file}.md").write_text(manual.markdown(command))
+                listed.append({command.title: f"commands/{command.file}.md"})
+            sections.append({f"Commands of {program.name}": listed})
         configuration = load_config(str(CONFIGURATION), docs_dir=work, site_dir=str(target.absolute()), strict=True)
         assert configuration.nav is not None
-        configuration.nav = [*configuration.nav, {"Commands": listed}]
+        configuration.nav = [*configuration.nav, *sections]
         try:
             build(configuration)
         except Abort as error:

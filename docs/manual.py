@@ -13,13 +13,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from rootless import __version__
-from rootless.cli.declare import GROUPS, commands
+from rootless.cli.declare import OCI, PROGRAMS, ROOTLESS
 from rootless.cli.declare.command import Command
 from rootless.cli.declare.options import Option
-from rootless.cli.declare.root import PERSISTENT_OPTIONS, ROOT_OPTIONS
+from rootless.cli.declare.program import Program
 
 SECTION = "1"
-PROGRAM = "rootless"
 SUMMARY = "run containers without root and without a daemon"
 DESCRIPTION = (
     "Rootless finds, pulls, stores and runs OCI images as an ordinary user. Each invocation unshares a user namespace "
@@ -42,6 +41,15 @@ OF_REMOVAL = (
 OF_QUESTION = (("0", "Yes."), ("1", "No."), ("125", "It could not be found out."))
 
 
+OCI_SUMMARY = "run a container from an OCI bundle, without root"
+OCI_DESCRIPTION = (
+    "The OCI runtime of rootless. It runs the container that a bundle describes: a directory with a config.json, as "
+    "the OCI runtime specification has it, and a root file system. It pulls and stores nothing. What it keeps of a running "
+    "container is below the user's runtime directory and ends with the boot."
+)
+ABOUT = {ROOTLESS.name: (SUMMARY, DESCRIPTION), OCI.name: (OCI_SUMMARY, OCI_DESCRIPTION)}
+
+
 @dataclass(frozen=True)
 class Page:
     """What a manual page says, whatever it is written in.
@@ -59,63 +67,72 @@ class Page:
     aliases: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     exits: tuple[tuple[str, str], ...] = ()
+    program: Program = ROOTLESS
 
     @property
     def title(self) -> str:
         """The command as it is typed: ``rootless image exists``."""
-        return f"{PROGRAM} {self.name}".strip()
+        return self.of(self.name)
 
     @property
     def file(self) -> str:
         """The name of the page without its suffix: ``rootless-image-exists``."""
-        return _file(self.name)
+        return self.of(self.name).replace(" ", "-")
+
+    def of(self, path: str) -> str:
+        """Another command of the same program as it is typed."""
+        return f"{self.program.name} {path}".strip()
 
 
-def _file(path: str) -> str:
-    return f"{PROGRAM} {path}".strip().replace(" ", "-")
+def pages(program: Program = ROOTLESS) -> list[Page]:
+    """Every page of a program: itself, its groups, its commands."""
+    return [
+        _program(program),
+        *(_group(program, name) for name in program.groups),
+        *(_command(program, command) for command in program.commands),
+    ]
 
 
-def pages() -> list[Page]:
-    """Every page: the program, its groups, its commands."""
-    return [_program(), *(_group(name) for name in GROUPS), *(_command(command) for command in commands())]
-
-
-def _program() -> Page:
-    own = [command for command in commands() if " " not in command.paths[0]]
-    headings = dict.fromkeys(command.panel or "Other" for command in own)
+def _program(program: Program) -> Page:
+    own = [command for command in program.commands if " " not in command.paths[0]]
+    rest = "Other" if program.groups else "Commands"
+    headings = dict.fromkeys(command.panel or rest for command in own)
     listed = tuple(
-        (heading, tuple((c.paths[0], c.help) for c in own if (c.panel or "Other") == heading)) for heading in headings
+        (heading, tuple((c.paths[0], c.help) for c in own if (c.panel or rest) == heading)) for heading in headings
     )
-    groups = ("Groups of commands", tuple(GROUPS.items()))
+    groups = (("Groups of commands", tuple(program.groups.items())),) if program.groups else ()
+    summary, description = ABOUT[program.name]
     return Page(
         name="",
-        summary=SUMMARY,
+        summary=summary,
         usage="[OPTION...] COMMAND [ARG...]",
-        description=DESCRIPTION,
-        options=_by_panel((*ROOT_OPTIONS, *PERSISTENT_OPTIONS)),
-        subcommands=(*listed, groups),
+        description=description,
+        options=_by_panel((*program.root_options, *program.persistent_options)),
+        subcommands=(*listed, *groups),
         exits=OF_COMMAND,
+        program=program,
     )
 
 
-def _group(name: str) -> Page:
+def _group(program: Program, name: str) -> Page:
     members = []
-    for command in commands():
+    for command in program.commands:
         for path in command.paths:
             group, _, own = path.rpartition(" ")
             if group == name:
                 members.append((f"{name} {own}", command.help))
     return Page(
         name=name,
-        summary=_summary(GROUPS[name]),
+        summary=_summary(program.groups[name]),
         usage="COMMAND [ARG...]",
-        description=GROUPS[name],
+        description=program.groups[name],
         subcommands=(("Commands", tuple(sorted(members))),),
         exits=OF_COMMAND,
+        program=program,
     )
 
 
-def _command(command: Command) -> Page:
+def _command(program: Program, command: Command) -> Page:
     usage = " ".join(filter(None, ("[OPTION...]" if command.options else "", command.arguments.usage)))
     return Page(
         name=command.paths[0],
@@ -126,6 +143,7 @@ def _command(command: Command) -> Page:
         aliases=command.paths[1:],
         examples=command.examples,
         exits=_exits(command),
+        program=program,
     )
 
 
@@ -178,12 +196,12 @@ def _markdown_lines(page: Page) -> Iterator[str]:
     yield from (f"# {page.title}", "", _escaped(page.description), "")
     yield from ("```text", f"{page.title} {page.usage}", "```", "")
     if page.aliases:
-        aliases = ", ".join(f"`{PROGRAM} {alias}`" for alias in page.aliases)
+        aliases = ", ".join(f"`{page.of(alias)}`" for alias in page.aliases)
         yield from (f"Also: {aliases}.", "")
     for heading, members in page.subcommands:
         yield from (f"## {heading}", "", "| command | what it does |", "|---|---|")
         for name, text in members:
-            yield f"| [{PROGRAM} {name}]({_link(name)}) | {_escaped(text)} |"
+            yield f"| [{page.of(name)}]({_link(page, name)}) | {_escaped(text)} |"
         yield ""
     if page.options:
         yield from ("## Options", "")
@@ -200,12 +218,12 @@ def _markdown_lines(page: Page) -> Iterator[str]:
     yield from (f"| {code} | {meaning} |" for code, meaning in page.exits)
 
 
-def _link(name: str) -> str:
+def _link(page: Page, name: str) -> str:
     """The site page of a command, or of the command that ``name`` is another path of."""
-    for command in commands():
+    for command in page.program.commands:
         if name in command.paths:
             name = command.paths[0]
-    return f"{_file(name)}.md"
+    return f"{page.of(name).replace(' ', '-')}.md"
 
 
 def _escaped(text: str) -> str:
@@ -222,19 +240,19 @@ def roff(page: Page) -> str:
 
 def _roff_lines(page: Page) -> Iterator[str]:
     date = time.strftime("%Y-%m-%d", time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())))
-    yield f'.TH {page.file.upper()} {SECTION} {date} "{PROGRAM} {__version__}" "{PROGRAM} manual"'
+    yield f'.TH {page.file.upper()} {SECTION} {date} "rootless {__version__}" "rootless manual"'
     yield from (".SH NAME", f"{_text(page.file)} \\- {_text(page.summary)}")
     yield from (".SH SYNOPSIS", f".B {_text(page.title)}", _text(page.usage))
     yield from (".SH DESCRIPTION", _text(page.description))
     if page.aliases:
-        aliases = ", ".join(f"\\fB{_text(f'{PROGRAM} {alias}')}\\fR" for alias in page.aliases)
+        aliases = ", ".join(f"\\fB{_text(page.of(alias))}\\fR" for alias in page.aliases)
         yield from (".PP", f"The same command: {aliases}.")
     if page.subcommands:
         yield ".SH COMMANDS"
     for heading, members in page.subcommands:
         yield f".SS {_text(heading)}"
         for name, text in members:
-            yield from (".TP", f".B {_text(f'{PROGRAM} {name}')}", _text(text))
+            yield from (".TP", f".B {_text(page.of(name))}", _text(text))
     if page.options:
         yield ".SH OPTIONS"
     for panel, options in page.options:
@@ -253,10 +271,12 @@ def _roff_lines(page: Page) -> Iterator[str]:
 
 
 def _see_also(page: Page) -> str:
-    related = [PROGRAM] if page.name else [f"{PROGRAM}-run", f"{PROGRAM}-pull"]
+    name = page.program.name
+    other = OCI.name if page.program is ROOTLESS else ROOTLESS.name
+    related = [name] if page.name else [f"{name}-run", other]
     group = page.name.rpartition(" ")[0]
     if group:
-        related.append(f"{PROGRAM}-{group}")
+        related.append(f"{name}-{group}")
     return ",\n".join(f"\\fB{_text(name)}\\fR({SECTION})" for name in related)
 
 
@@ -269,7 +289,8 @@ def _text(text: str) -> str:
 def man_files() -> dict[str, str]:
     """Every man page, also under its command's other paths: file name (``rootless-run.1``) → text."""
     files = {}
-    for page in pages():
-        for path in (page.name, *page.aliases):
-            files[f"{_file(path)}.{SECTION}"] = roff(page)
+    for program in PROGRAMS:
+        for page in pages(program):
+            for path in (page.name, *page.aliases):
+                files[f"{page.of(path).replace(' ', '-')}.{SECTION}"] = roff(page)
     return files

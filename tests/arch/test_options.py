@@ -10,7 +10,9 @@ from tests.support.cli import CHECKOUT
 SOURCES = [path for top in ("engine", "cli", "registry") for path in (CHECKOUT / "rootless" / top).rglob("*.py")]
 
 # Declarations and the generated table name every option; that is no use of it.
-USES = "\n".join(path.read_text() for path in SOURCES if "declare" not in path.parts and not path.name.endswith("grammar.py"))
+USES = "\n".join(
+    path.read_text() for path in SOURCES if "declare" not in path.parts and not path.name.endswith("grammar.py")
+)
 
 KEYS = sorted(
     {

@@ -112,6 +112,24 @@ def test_called_podman_it_answers_as_podman(prefix: Path, tmp_path: Path) -> Non
     assert number.startswith("5.8.")
 
 
+def test_the_runtime_has_a_name_of_its_own(prefix: Path, tmp_path: Path) -> None:
+    first = f"rootless-oci version {__version__}\nspec: 1."
+    assert output(prefix / "bin" / "rootless-oci", "--version").startswith(first)
+    environment = {"PATH": f"{prefix / 'bin'}:/usr/bin:/bin"}
+    assert output("sh", "-c", "rootless-oci --version", env=environment).startswith(first)
+    for name in ("crun", "rootless-oci"):
+        (tmp_path / name).symlink_to(prefix / "bin" / "rootless-oci")
+        assert output(tmp_path / name, "--version").startswith(first)
+    assert not site_was_imported(prefix)
+
+
+def test_the_runtime_without_an_environment(prefix: Path, tmp_path: Path) -> None:
+    """As conmon's clean-up process starts it: one variable, and no PATH."""
+    tmp_path.chmod(0o700)
+    environment = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    assert output(prefix / "bin" / "rootless-oci", "delete", "--force", "nope", env=environment) == ""
+
+
 def test_arguments_are_handed_on_unchanged(prefix: Path) -> None:
     command = [str(prefix / "bin" / "rootless"), "run", "--no such", "*"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -147,3 +165,4 @@ def test_editable_installation(wheel: Path, tmp_path: Path) -> None:
     assert output(made / "bin" / "rootless", "--version") == VERSION
     (tmp_path / "podman").symlink_to(made / "bin" / "rootless")
     assert output(tmp_path / "podman", "--version").startswith("podman version 5.8.")
+    assert output(made / "bin" / "rootless-oci", "--version").startswith("rootless-oci version ")

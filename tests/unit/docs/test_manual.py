@@ -8,23 +8,28 @@ from pathlib import Path
 import pytest
 
 from docs import generate, manual
-from rootless.cli.declare import GROUPS, commands
+from rootless.cli.declare import PROGRAMS
+from rootless.cli.declare.command import Command
+from rootless.cli.declare.program import Program
 
-PAGES = {page.name: page for page in manual.pages()}
+PAGES = {page.title: page for program in PROGRAMS for page in manual.pages(program)}
+COMMANDS = [(program, command) for program in PROGRAMS for command in program.commands]
 
 
 def test_every_command_and_group_has_a_page() -> None:
-    assert set(PAGES) == {"", *GROUPS, *(command.paths[0] for command in commands())}
+    groups = [f"{program.name} {group}" for program in PROGRAMS for group in program.groups]
+    commands = [f"{program.name} {command.paths[0]}" for program, command in COMMANDS]
+    assert set(PAGES) == {*(program.name for program in PROGRAMS), *groups, *commands}
 
 
 def test_every_path_of_a_command_has_a_man_page() -> None:
-    paths = [path for command in commands() for path in command.paths]
-    assert {f"rootless-{path.replace(' ', '-')}.1" for path in paths} <= set(manual.man_files())
+    paths = [f"{program.name} {path}" for program, command in COMMANDS for path in command.paths]
+    assert {f"{path.replace(' ', '-')}.1" for path in paths} <= set(manual.man_files())
 
 
-@pytest.mark.parametrize("command", commands(), ids=lambda command: command.paths[0])
-def test_every_visible_option_is_in_both_forms(command) -> None:  # type: ignore[no-untyped-def]
-    page = PAGES[command.paths[0]]
+@pytest.mark.parametrize(("program", "command"), COMMANDS, ids=lambda value: getattr(value, "name", ""))
+def test_every_visible_option_is_in_both_forms(program: Program, command: Command) -> None:
+    page = PAGES[f"{program.name} {command.paths[0]}"]
     markdown, roff = manual.markdown(page), manual.roff(page)
     for option in command.options:
         for name in () if option.hidden else option.names:
