@@ -44,8 +44,8 @@ OF_QUESTION = (("0", "Yes."), ("1", "No."), ("125", "It could not be found out."
 OCI_SUMMARY = "run a container from an OCI bundle, without root"
 OCI_DESCRIPTION = (
     "The OCI runtime of rootless. It runs the container that a bundle describes: a directory with a config.json, as "
-    "the OCI runtime specification has it, and a root file system. It pulls and stores nothing. What it keeps of a running "
-    "container is below the user's runtime directory and ends with the boot."
+    "the OCI runtime specification has it, and a root file system. It pulls and stores nothing. What it keeps of a "
+    "running container is below the user's runtime directory and ends with the boot."
 )
 ABOUT = {ROOTLESS.name: (SUMMARY, DESCRIPTION), OCI.name: (OCI_SUMMARY, OCI_DESCRIPTION)}
 
