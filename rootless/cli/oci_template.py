@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from rootless import userns
-from rootless.runtime import hooks
 from rootless.security import defaults, seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_VERSION = "1.0.2"
+"""The oldest that has all that is in it, so that older runtimes take it too."""
 # What runc and crun give in theirs.
 _CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
 _OWN = ("pid", "network", "ipc", "uts", "cgroup", "mount")
@@ -29,7 +30,7 @@ def document(rootless: bool) -> dict[str, Any]:
         idmap = userns.default_map()
         linux["uidMappings"], linux["gidMappings"] = _mappings(idmap.uids), _mappings(idmap.gids)
     return {
-        "ociVersion": hooks.SPEC_VERSION,
+        "ociVersion": _VERSION,
         "process": {
             "terminal": True,
             "user": {"uid": 0, "gid": 0},
