@@ -63,17 +63,27 @@ def program(profile: Profile | str | None, caps: Iterable[str], hardened: bool =
         return _cached(identity, names, lambda: built_in(hardened))
     from hashlib import sha256
 
-    from rootless.security import seccomp_profile
-
     if isinstance(profile, str):
         path = profile
         source = _read(path)
-        return _cached(sha256(source).hexdigest(), names, lambda: seccomp_profile.parse(source, path))
+
+        def read() -> Profile:
+            from rootless.security.seccomp_profile import parse
+
+            return parse(source, path)
+
+        return _cached(sha256(source).hexdigest(), names, read)
     from storage.jsonfast import dumps
 
-    given = seccomp_profile.check(profile)
+    given = profile
 
-    return _cached(sha256(dumps(given).encode()).hexdigest(), names, lambda: given)
+    def check() -> Profile:
+        from rootless.security.seccomp_profile import check
+
+        return check(given)
+
+    # What has a program in the cache was checked when that was made.
+    return _cached(sha256(dumps(given).encode()).hexdigest(), names, check)
 
 
 def unpacker_program() -> bytes:
