@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from rootless.cli import render
-from rootless.engine import containers
+from rootless.engine.containers.listing import list_containers
 from rootless.engine.context import open_engine
 
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ HEADINGS = {
 
 def ps(values: Values, args: list[str], global_values: Values) -> int:
     """``ps``: a table, the IDs, JSON, or a line for each container by a template."""
-    found = containers.list_containers(open_engine(global_values), values)
+    found = list_containers(open_engine(global_values), values)
     full = bool(values.get("no_trunc"))
     template = values.get("format")
     heading = not values.get("noheading")
@@ -103,6 +103,7 @@ def ports_text(mappings: list[dict[str, Any]]) -> str:
 def rm(values: Values, args: list[str], global_values: Values) -> int:
     """``rm``: prints each container as it was named."""
     from rootless.cli.many import choose, remove_each
+    from rootless.engine.containers.removal import remove
 
     engine = open_engine(global_values)
     names = list(args)
@@ -113,25 +114,27 @@ def rm(values: Values, args: list[str], global_values: Values) -> int:
     choose(args, bool(values.get("all")), "container", selected)
     if values.get("all") or values.get("filter") or values.get("latest"):
         selection = {"all": True, "filter": values.get("filter", []), "latest": values.get("latest", False)}
-        names += [str(found["Id"]) for found in containers.list_containers(engine, selection)]
-    return remove_each(names, lambda name: containers.remove(engine, [name], values))
+        names += [str(found["Id"]) for found in list_containers(engine, selection)]
+    return remove_each(names, lambda name: remove(engine, [name], values))
 
 
 def exists(values: Values, args: list[str], global_values: Values) -> int:
     """``container exists``."""
     from rootless.cli.many import exists
+    from rootless.engine.containers.inspect import inspect as look
 
     engine = open_engine(global_values)
-    return exists(args[0], lambda name: containers.inspect(engine, name))
+    return exists(args[0], lambda name: look(engine, name))
 
 
 def prune(values: Values, args: list[str], global_values: Values) -> int:
     """``container prune``: prints the IDs."""
     from rootless.cli.many import confirmed
+    from rootless.engine.containers.removal import prune as prune_containers
 
     if not confirmed("WARNING! This will remove all non running containers.", values.get("force")):
         return 0
-    for name in containers.prune(open_engine(global_values), values):
+    for name in prune_containers(open_engine(global_values), values):
         render.line(name)
     return 0
 
@@ -139,22 +142,26 @@ def prune(values: Values, args: list[str], global_values: Values) -> int:
 def inspect(values: Values, args: list[str], global_values: Values) -> int:
     """``container inspect``."""
     from rootless.cli.many import inspect_each
+    from rootless.engine.containers.inspect import inspect as look
 
     engine = open_engine(global_values)
     names = _named(engine, values, args)
-    return inspect_each(names, lambda name: containers.inspect(engine, name, values), values.get("format"))
+    return inspect_each(names, lambda name: look(engine, name, size=bool(values.get("size"))), values.get("format"))
 
 
 def inspect_any(values: Values, args: list[str], global_values: Values) -> int:
     """``inspect``: a container, else an image, else a volume of the name."""
     from rootless.cli.many import MISSING, inspect_each
-    from rootless.engine import images, volumes
+    from rootless.engine import volumes
+    from rootless.engine.containers import inspect as container_details
+    from rootless.engine.images import inspect as image_details
+    from rootless.engine.images.names import find
     from rootless.errors import NotFoundError, UsageError
 
     engine = open_engine(global_values)
     kinds: dict[str, Callable[[str], object]] = {
-        "container": lambda name: containers.inspect(engine, name, values),
-        "image": lambda name: images.inspect(engine, name),
+        "container": lambda name: container_details.inspect(engine, name, size=bool(values.get("size"))),
+        "image": lambda name: image_details.inspect(engine, find(engine, name)),
         "volume": lambda name: volumes.inspect(engine, name),
     }
     kind = values.get("type") or "all"
@@ -178,7 +185,7 @@ def _named(engine: Engine, values: Values, args: list[str]) -> list[str]:
     from rootless.cli.many import choose
 
     if values.get("latest"):
-        return [str(found["Id"]) for found in containers.list_containers(engine, {"latest": True})]
+        return [str(found["Id"]) for found in list_containers(engine, {"latest": True})]
     choose(args, False, "container")
     return args
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from rootless.cli import render
-from rootless.engine import images as engine_images
 from rootless.engine.context import open_engine
+from rootless.engine.images.listing import list_images
 from rootless.errors import UsageError
 
 TYPE_CHECKING = False
@@ -37,7 +37,7 @@ def images(values: Values, args: list[str], global_values: Values) -> int:
         raise UsageError(f"cannot sort by {order!r}", f"choose from: {', '.join(SORTS)}")
     if args:
         values = {**values, "filter": [*values.get("filter", []), f"reference={args[0]}"]}
-    found = engine_images.list_images(open_engine(global_values), values)
+    found = list_images(open_engine(global_values), values)
     full = bool(values.get("no_trunc"))
     now = time.time()
     rows = [row for image in found for row in fields(image, full, now)]
@@ -98,36 +98,42 @@ def _split(name: str) -> tuple[str, str]:
 def pull(values: Values, args: list[str], global_values: Values) -> int:
     """``pull``: prints the ID of each image."""
     from rootless.cli.progress import for_user
+    from rootless.engine.images.pull import pull as pull_image
 
     engine = open_engine(global_values)
     for name in args:
-        render.line(engine_images.pull(engine, name, values, for_user(bool(values.get("quiet")))))
+        render.line(pull_image(engine, name, values, for_user(bool(values.get("quiet")))))
     return 0
 
 
 def rmi(values: Values, args: list[str], global_values: Values) -> int:
     """``rmi``: prints what lost its name and what was deleted."""
     from rootless.cli.many import choose, remove_each
+    from rootless.engine.images.removal import remove
 
     choose(args, bool(values.get("all")), "image")
     engine = open_engine(global_values)
     names = args
     if values.get("all"):
-        names = [str(image["Id"]) for image in engine_images.list_images(engine, {"all": True})]
+        names = [str(image["Id"]) for image in list_images(engine, {"all": True})]
         values = {**values, "force": True} if not values.get("force") else values
     ignore = bool(values.get("force") or values.get("ignore"))
-    return remove_each(names, lambda name: engine_images.remove(engine, [name], values), ignore)
+    return remove_each(names, lambda name: remove(engine, [name], values), ignore)
 
 
 def tag(values: Values, args: list[str], global_values: Values) -> int:
     """``tag``."""
-    engine_images.tag(open_engine(global_values), args[0], args[1:])
+    from rootless.engine.images import names
+
+    names.tag(open_engine(global_values), args[0], args[1:])
     return 0
 
 
 def untag(values: Values, args: list[str], global_values: Values) -> int:
     """``untag``."""
-    engine_images.untag(open_engine(global_values), args[0], args[1:])
+    from rootless.engine.images import names
+
+    names.untag(open_engine(global_values), args[0], args[1:])
     return 0
 
 
@@ -136,11 +142,12 @@ def load(values: Values, args: list[str], global_values: Values) -> int:
     import sys
 
     from rootless.cli.progress import for_user
+    from rootless.engine.images.transports.local import load as load_images
 
     source = values.get("input") or "-"
     if source == "-" and sys.stdin.isatty():
         raise UsageError("cannot read an archive from a terminal", "give it with --input or on standard input")
-    for name in engine_images.load(open_engine(global_values), source, values, for_user(bool(values.get("quiet")))):
+    for name in load_images(open_engine(global_values), source, for_user(bool(values.get("quiet")))):
         render.line(f"Loaded image: {name}")
     return 0
 
@@ -148,10 +155,11 @@ def load(values: Values, args: list[str], global_values: Values) -> int:
 def import_image(values: Values, args: list[str], global_values: Values) -> int:
     """``import``: prints the ID."""
     from rootless.cli.progress import for_user
+    from rootless.engine.images.transports.rootfs import import_image as import_rootfs
 
     name = args[1] if len(args) > 1 else ""
     shown = for_user(bool(values.get("quiet")))
-    found = engine_images.import_image(open_engine(global_values), args[0], name, values, shown)
+    found = import_rootfs(open_engine(global_values), args[0], name, values, shown)
     render.line(f"sha256:{found}")
     return 0
 
@@ -159,33 +167,39 @@ def import_image(values: Values, args: list[str], global_values: Values) -> int:
 def history(values: Values, args: list[str], global_values: Values) -> int:
     """``history``: a row for each step that made the image, the last first."""
     from rootless.cli.history import show
+    from rootless.engine.images import inspect, names
 
-    return show(engine_images.history(open_engine(global_values), args[0]), values)
+    engine = open_engine(global_values)
+    return show(inspect.history(engine, names.find(engine, args[0])), values)
 
 
 def inspect(values: Values, args: list[str], global_values: Values) -> int:
     """``image inspect``."""
     from rootless.cli.many import inspect_each
+    from rootless.engine.images import inspect as details
+    from rootless.engine.images import names
 
     engine = open_engine(global_values)
-    return inspect_each(args, lambda name: engine_images.inspect(engine, name), values.get("format"))
+    return inspect_each(args, lambda name: details.inspect(engine, names.find(engine, name)), values.get("format"))
 
 
 def exists(values: Values, args: list[str], global_values: Values) -> int:
     """``image exists``."""
     from rootless.cli.many import exists
+    from rootless.engine.images import names
 
     engine = open_engine(global_values)
-    return exists(args[0], lambda name: engine_images.exists(engine, name))
+    return exists(args[0], lambda name: names.exists(engine, name))
 
 
 def prune(values: Values, args: list[str], global_values: Values) -> int:
     """``image prune``: prints the IDs."""
     from rootless.cli.many import confirmed
+    from rootless.engine.images.removal import prune as prune_images
 
     what = "images without at least one container" if values.get("all") else "dangling images"
     if not confirmed(f"WARNING! This command removes all {what}.", values.get("force")):
         return 0
-    for name in engine_images.prune(open_engine(global_values), values):
+    for name in prune_images(open_engine(global_values), values):
         render.line(name)
     return 0

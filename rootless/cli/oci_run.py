@@ -11,7 +11,7 @@ import time
 from rootless import userns
 from rootless.cli.oci_log import append
 from rootless.cli.report import describe, print_line
-from rootless.engine.stdio import follow
+from rootless.engine.containers.stdio import follow
 from rootless.errors import RootlessError, UsageError
 from rootless.linux import caps
 from rootless.runtime import bundle, hooks, launch, plan, state, validate

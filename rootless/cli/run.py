@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rootless.engine import containers
 from rootless.engine.context import open_engine
 
 TYPE_CHECKING = False
@@ -14,24 +13,29 @@ if TYPE_CHECKING:
 
 def run(values: Values, args: list[str], global_values: Values) -> int:
     """``run``: the exit code is that of the container's command."""
-    return containers.run(open_engine(global_values), values, args[0], args[1:])
+    from rootless.engine.containers.run import run as run_container
+
+    return run_container(open_engine(global_values), values, args[0], args[1:])
 
 
 def create(values: Values, args: list[str], global_values: Values) -> int:
     """``create``: prints the ID."""
     from rootless.cli import render
+    from rootless.engine.containers.create import create as create_container
 
-    render.line(containers.create(open_engine(global_values), values, args[0], args[1:]))
+    render.line(create_container(open_engine(global_values), values, args[0], args[1:]))
     return 0
 
 
 def start(values: Values, args: list[str], global_values: Values) -> int:
     """``start``: the exit code of the command with ``--attach``."""
     from rootless.cli.many import choose
+    from rootless.engine.containers.listing import list_containers
+    from rootless.engine.containers.start import start as start_containers
 
     engine = open_engine(global_values)
     names = args
     if values.get("latest"):
-        names = [str(found["Id"]) for found in containers.list_containers(engine, {"latest": True})]
+        names = [str(found["Id"]) for found in list_containers(engine, {"latest": True})]
     choose(names, False, "container")
-    return containers.start(engine, names, values)
+    return start_containers(engine, names, values)

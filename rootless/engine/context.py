@@ -48,7 +48,7 @@ class Engine:
     def driver(self) -> Driver:
         """The storage driver: the one asked for, else the best one that works here."""
         if self._driver is None:
-            from rootless.engine.drivers import choose
+            from rootless.engine.containers.rootfs import choose
 
             self._driver = choose(self)
         return self._driver

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from rootless.engine.listing import status_text
+from rootless.engine.containers.listing import status_text
+from rootless.engine.containers.status import status
 from rootless.engine.sizes import container_size, size_of
-from rootless.engine.status import status
 from rootless.engine.volumes import source, users, volumes_of
 
 TYPE_CHECKING = False

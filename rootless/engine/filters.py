@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
+    from rootless.engine.containers.status import Status
     from rootless.engine.context import Engine
-    from rootless.engine.status import Status
 
     Test = Callable[[Mapping[str, Any], Status], bool]
 
@@ -107,7 +107,7 @@ def _one(engine: Engine, key: str, value: str) -> Test:
 
 
 def _integer(value: str, key: str) -> int:
-    from rootless.engine.parse_values import parse_integer
+    from rootless.engine.options.values import parse_integer
 
     return parse_integer(value, f"--filter {key}", -1, 255)
 

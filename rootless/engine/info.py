@@ -177,7 +177,7 @@ def _store(engine: Engine) -> Object:
 
 
 def _states(engine: Engine) -> dict[str, int]:
-    from rootless.engine.status import status
+    from rootless.engine.containers.status import status
 
     ids = engine.store.containers.ids()
     running = sum(1 for container_id in ids if status(engine, container_id).state == "running")

@@ -40,14 +40,16 @@ def prune(engine: Engine, values: Values) -> dict[str, Any]:
 
     Returns ``containers``, ``images`` and ``volumes`` (ids and names), and ``reclaimed`` in bytes.
     """
-    from rootless.engine import images, removal, volumes
+    from rootless.engine import volumes
+    from rootless.engine.containers import removal
+    from rootless.engine.images.removal import prune as prune_images
     from rootless.engine.sizes import size_of
     from storage import gc
 
     before = size_of(engine, engine.store.layout.data)
     filters = {"filter": values.get("filter") or []}
     containers = removal.sweep(engine) + removal.prune(engine, filters)
-    removed_images = images.prune(engine, {"all": values.get("all"), **filters})
+    removed_images = prune_images(engine, {"all": values.get("all"), **filters})
     removed_volumes = volumes.prune(engine, filters) if values.get("volumes") else []
     gc.sweep(engine.store, engine.delete_tree)
     after = size_of(engine, engine.store.layout.data)

@@ -71,7 +71,7 @@ def parse_moment(text: str, flag: str) -> int:
             return parse_rfc3339(text + "T00:00:00Z")
     except ValueError:
         raise UsageError(f"cannot read the time {text[:64]!r} of {flag}") from None
-    from rootless.engine.parse_values import parse_duration
+    from rootless.engine.options.values import parse_duration
 
     return time.time_ns() - int(parse_duration(text, flag) * 1e9)
 

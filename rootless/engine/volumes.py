@@ -21,7 +21,7 @@ def create(engine: Engine, name: str | None, values: Mapping[str, Any]) -> str:
     if values.get("driver") not in (None, "", "local"):
         hint = "the only driver is local"
         raise RootlessError(f"cannot create a volume with the driver {str(values['driver'])[:40]!r}", hint)
-    from rootless.engine.parse_env import parse_labels
+    from rootless.engine.options.env import parse_labels
 
     labels = parse_labels(values.get("label") or [])
     options = parse_labels(values.get("opt") or [], flag="--opt")
@@ -107,7 +107,7 @@ def list_volumes(engine: Engine, values: Mapping[str, Any]) -> list[dict[str, An
     words = values.get("filter") or []
     if words:
         from rootless.engine.filters import has_label, pattern, split
-        from rootless.engine.parse_values import parse_bool
+        from rootless.engine.options.values import parse_bool
         from rootless.engine.times import parse_moment, parse_rfc3339
 
         for key, wanted in split(words).items():
@@ -164,7 +164,7 @@ def _remove_one(engine: Engine, name: str, containers: list[str], force: bool) -
         message = f"cannot remove volume {name}: it is being used by container {ids}"
         raise InUseError(message, "remove them first, or use --force")
     if containers:
-        from rootless.engine.removal import remove as remove_containers
+        from rootless.engine.containers.removal import remove as remove_containers
 
         remove_containers(engine, containers, {"force": True})
     engine.store.volumes.remove(name, engine.delete_tree)

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rootless.engine import image_source
-from rootless.engine.image_platform import choose, wanted
-from rootless.engine.transports import docker_archive, oci_layout
-from rootless.engine.transports.files import TarFiles
+from rootless.engine.images import source as image_source
+from rootless.engine.images.platform import choose, wanted
+from rootless.engine.images.transports import docker_archive, oci_layout
+from rootless.engine.images.transports.files import TarFiles
 from rootless.errors import RootlessError
 from rootless.registry import authfile, registries_conf
 from rootless.registry.client import document_type

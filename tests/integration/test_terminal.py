@@ -21,7 +21,7 @@ _ROOT = Path(__file__).parents[2]
 _CALLER = """
 import os, pty, signal, sys, time
 sys.path.insert(0, sys.argv[1])
-from rootless.engine import stdio
+from rootless.engine.containers import stdio
 
 class Process:
     def __init__(self):

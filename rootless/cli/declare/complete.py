@@ -13,7 +13,7 @@ from storage.errors import StorageError
 
 def containers(incomplete: str) -> list[str]:
     """Names of containers that start with ``incomplete``."""
-    from rootless.engine.containers import list_containers
+    from rootless.engine.containers.listing import list_containers
     from rootless.engine.context import open_engine
 
     try:
@@ -26,7 +26,7 @@ def containers(incomplete: str) -> list[str]:
 def images(incomplete: str) -> list[str]:
     """Names of images that start with ``incomplete``, in full or without their registry."""
     from rootless.engine.context import open_engine
-    from rootless.engine.images import list_images
+    from rootless.engine.images.listing import list_images
 
     try:
         found = list_images(open_engine({}), {})

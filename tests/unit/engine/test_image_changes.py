@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rootless.engine.image_changes import INSTRUCTIONS, apply_changes
-from rootless.engine.image_list import matches
+from rootless.engine.images.changes import INSTRUCTIONS, apply_changes
+from rootless.engine.images.listing import matches
 from rootless.errors import UsageError
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rootless.engine.image_platform import Wanted, choose, wanted
+from rootless.engine.images.platform import Wanted, choose, wanted
 from rootless.errors import RootlessError, UsageError
 from storage import oci
 

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rootless.engine import parse_env, parse_values
-from rootless.engine.parse_device import parse_devices
-from rootless.engine.parse_limits import UNLIMITED, parse_sysctls, parse_ulimits
-from rootless.engine.parse_mount import parse_mount
-from rootless.engine.parse_security import parse_security
-from rootless.engine.parse_userns import parse_userns
-from rootless.engine.parse_volume import parse_tmpfs, parse_volume
-from rootless.engine.run_options import RunOptions, parse_entrypoint
+from rootless.engine.options import env as parse_env
+from rootless.engine.options import values as parse_values
+from rootless.engine.options.device import parse_devices
+from rootless.engine.options.limits import UNLIMITED, parse_sysctls, parse_ulimits
+from rootless.engine.options.mount import parse_mount
+from rootless.engine.options.run import RunOptions, parse_entrypoint
+from rootless.engine.options.security import parse_security
+from rootless.engine.options.userns import parse_userns
+from rootless.engine.options.volume import parse_tmpfs, parse_volume
 from rootless.errors import UsageError
 
 WORDS = st.text(alphabet=st.sampled_from("abz09:/.,=-_*@\\\"' \n\0é"), max_size=40)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from rootless.cli import fastparse, grammar
-from rootless.engine import spec_builder, user_mounts
-from rootless.engine.mounts import device_mounts
-from rootless.engine.run_options import RunOptions
+from rootless.engine.containers import spec_builder, user_mounts
+from rootless.engine.containers.mounts import device_mounts
+from rootless.engine.options.run import RunOptions
 from rootless.userns import IdMap
 
 SNAPSHOTS = Path(__file__).parents[2] / "snapshots" / "spec"

@@ -1,0 +1,255 @@
+"""Making a container: image, id map, record and name, mounts, root file system, generated files, Spec."""
+
+from __future__ import annotations
+
+import os
+
+from rootless import network as networks
+from rootless.engine.containers import files, spec_builder, user_mounts
+from rootless.engine.containers import idmap as ids
+from rootless.engine.containers import rootfs as drivers
+from rootless.engine.containers.container import Container
+from rootless.engine.containers.mounts import device_mounts
+from rootless.engine.containers.record import describe
+from rootless.engine.options.run import RunOptions
+from rootless.errors import RootlessError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from rootless.engine.context import Engine
+    from rootless.engine.options.volume import UserMount
+    from rootless.network import Network
+    from rootless.userns import IdMap
+    from storage.drivers.base import RootfsMount
+    from storage.images import Image
+    from storage.locks import Lock
+
+
+class Source:
+    """Where the root file system comes from: an image, or a directory of the host (``--rootfs``).
+
+    ``overlay``: changes to the directory are thrown away with the container.
+    """
+
+    __slots__ = ("config", "directory", "image", "name", "overlay")
+
+    def __init__(self, name: str, image: Image | None, directory: str = "", overlay: bool = False) -> None:
+        self.name = name
+        self.image = image
+        self.directory = directory
+        self.overlay = overlay
+        self.config: dict[str, Any] = (image.config.get("config") or {}) if image is not None else {}
+
+
+def with_defaults(engine: Engine, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The command line's values over those of the configuration; repeatable flags add to it."""
+    config = engine.config
+    if not config.flags and not config.hardened:
+        return dict(values)
+    merged = dict(config.flags)
+    for key, value in values.items():
+        merged[key] = merged[key] + value if isinstance(value, list) and isinstance(merged.get(key), list) else value
+    merged.setdefault("hardened", config.hardened)
+    return merged
+
+
+def find_source(engine: Engine, options: RunOptions, values: Mapping[str, Any], name: str) -> Source:
+    """The image, pulled if need be, or the directory of ``--rootfs``."""
+    if not options.rootfs:
+        from rootless.engine.images.resolve import resolve
+
+        image = resolve(engine, name, values.get("pull") or "missing", values)
+        return Source(_display_name(image, name), image)
+    path, *flags = name.split(":")
+    if any(flag not in ("O", "") for flag in flags) or not path:
+        raise RootlessError(f"cannot use --rootfs {name[:120]!r}", "write it as DIRECTORY or DIRECTORY:O")
+    directory = os.path.abspath(path)
+    if not os.path.isdir(directory):
+        raise RootlessError(f"cannot use {directory} as a root file system: no such directory")
+    if directory == "/" and "O" not in flags:
+        hint = "put a throw-away layer over it: --rootfs /:O"
+        raise RootlessError("cannot run on the machine's own root file system", hint)
+    return Source(name, None, directory, "O" in flags)
+
+
+def _display_name(image: Image, asked: str) -> str:
+    """The name under which ps shows the image: one of its own, the one that was asked for if it is."""
+    names = image.names
+    for name in names:
+        if name in (asked, f"{asked}:latest") or name.endswith((f"/{asked}", f"/{asked}:latest")):
+            return name
+    return names[0] if names else asked
+
+
+def prepare(
+    engine: Engine,
+    values: Mapping[str, Any],
+    image_name: str,
+    arguments: Sequence[str],
+    *,
+    durable: bool,
+) -> tuple[Container, Network, Lock]:
+    """Make a container and everything it needs to be started. On failure everything made is taken away again.
+
+    The container's lock comes held, so that nobody prunes it; its Spec is not written yet. ``durable`` is false for
+    a container that is removed when it ends: nothing of it is synced to disk.
+    """
+    values = with_defaults(engine, values)
+    options = RunOptions(values)
+    if options.cidfile and os.path.lexists(options.cidfile):
+        hint = "remove the file, or choose another name"
+        raise RootlessError(f"cannot create the container: the container ID file {options.cidfile} exists", hint)
+    source = find_source(engine, options, values, image_name)
+    idmap = ids.container_map(options.userns, engine.idmap, _automatic_maps(engine, options))
+    record = describe(engine, options, source, arguments, idmap)
+    network = networks.choose(options.network, record["ports"])
+    record["network_helper"] = network.kind
+    wanted = user_mounts.wanted_mounts(engine, options, source.config.get("Volumes") or ())
+    if options.replace:
+        _replace(engine, options)
+    container_id = engine.store.containers.create(record, options.name or None, durable)
+    lock = engine.store.containers.lock(container_id)
+    created: list[str] = []
+    try:
+        lock.acquire()
+        container = _furnish(engine, options, source, arguments, record, idmap, network, wanted, created, durable)
+        if options.cidfile:
+            _write_cidfile(options.cidfile, container_id)
+    except BaseException:
+        undo(engine, container_id, created)
+        lock.release()
+        raise
+    return container, network, lock
+
+
+def _furnish(
+    engine: Engine,
+    options: RunOptions,
+    source: Source,
+    arguments: Sequence[str],
+    record: dict[str, Any],
+    idmap: IdMap,
+    network: Network,
+    wanted: Sequence[UserMount],
+    created: list[str],
+    durable: bool,
+) -> Container:
+    """Fill the directory of a container that has its name: root file system, volumes, files. Its Spec is for later."""
+    container_id: str = record["id"]
+    directory = engine.store.containers.path(container_id)
+    mounts = user_mounts.resolve(engine, wanted, directory, durable, created)
+    rootfs = _root_file_system(engine, options, source, directory, idmap)
+    hostname = spec_builder.host_name(options, container_id, os.uname().nodename)
+    taken = {mount["destination"] for mount in mounts.mounts}
+    spec, extras = spec_builder.build(
+        options,
+        source.config,
+        arguments,
+        spec_builder.Facts(
+            idmap=idmap,
+            environ=os.environ,
+            hostname=hostname,
+            rootfs=rootfs["merged"],
+            files=files.write(directory, record, hostname, network, taken),
+            mounts=mounts.mounts,
+            devices=_devices(options),
+            keep_id_user=_keep_id_user(options),
+        ),
+    )
+    extras["copy_up"] = mounts.copy_up
+    extras["files_dir"] = f"{directory}/files"
+    container = Container(container_id, directory, record, spec, extras, rootfs, idmap)
+    if mounts.chown:
+        from rootless.engine.containers.chown import give
+
+        give(engine, container, source.image, mounts.chown)
+    if wanted:
+        record["mounts"] = mounts.shown
+        record["anonymous"] = mounts.anonymous
+        engine.store.containers.save(container_id, record, durable)
+    return container
+
+
+def undo(engine: Engine, container_id: str, volumes: Sequence[str]) -> None:
+    """Take away a container that could not be made, and the volumes made for it."""
+    engine.store.containers.remove(container_id, engine.delete_tree)
+    user_mounts.forget(engine, volumes)
+
+
+def _replace(engine: Engine, options: RunOptions) -> None:
+    if not options.name:
+        raise RootlessError("cannot replace a container without --name")
+    from rootless.engine.containers.removal import remove
+
+    remove(engine, [options.name], {"force": True})
+
+
+def _automatic_maps(engine: Engine, options: RunOptions) -> list[list[tuple[int, int, int]]]:
+    """The uid maps of other containers that were made with --userns=auto."""
+    if options.userns is None or options.userns.mode != "auto":
+        return []
+    from rootless.engine.containers.container import read_json
+
+    found = []
+    for container_id, record in engine.store.containers.list():
+        if record.get("userns") == "auto":
+            try:
+                spec = read_json(engine.store.layout.container_spec(container_id), container_id)
+            except RootlessError:
+                continue
+            rows = spec["linux"]["uidMappings"]
+            found.append([(row["containerID"], row["hostID"], row["size"]) for row in rows])
+    return found
+
+
+def _root_file_system(
+    engine: Engine, options: RunOptions, source: Source, directory: str, idmap: IdMap
+) -> RootfsMount:
+    if source.image is None:
+        return drivers.directory_root(engine, source.directory, directory, idmap, source.overlay)
+    return drivers.image_root(engine, source.image, directory, idmap, ephemeral=options.rm)
+
+
+def _devices(options: RunOptions) -> list[Any]:
+    devices = list(options.devices)
+    if options.privileged:
+        from rootless.engine.options.device import privileged_devices
+
+        taken = {device["destination"] for device in devices}
+        devices += [device for device in privileged_devices() if device["destination"] not in taken]
+    return device_mounts(devices)
+
+
+def _keep_id_user(options: RunOptions) -> str:
+    userns = options.userns
+    if userns is None or userns.mode != "keep-id":
+        return ""
+    uid = os.getuid() if userns.uid is None else userns.uid
+    gid = os.getgid() if userns.gid is None else userns.gid
+    return f"{uid}:{gid}"
+
+
+def _write_cidfile(path: str, container_id: str) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(fd, container_id.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise RootlessError(f"cannot write the container ID file {path}: {error.strerror}") from None
+
+
+def create(engine: Engine, values: Mapping[str, Any], image_name: str, arguments: Sequence[str]) -> str:
+    """Make a container without starting it; its id."""
+    container, _, lock = prepare(engine, values, image_name, arguments, durable=True)
+    with lock:
+        try:
+            container.write(durable=True)
+        except BaseException:
+            undo(engine, container.id, container.record["anonymous"])
+            raise
+    return container.id

@@ -1,0 +1,151 @@
+"""``ps``: the containers in the shape of ``podman ps --format json``."""
+
+from __future__ import annotations
+
+import time
+
+from rootless.engine.containers.status import running_ids, status
+from rootless.engine.times import human_duration
+from storage.errors import StorageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from rootless.engine.containers.status import Status
+    from rootless.engine.context import Engine
+
+    Row = dict[str, Any]
+
+# podman's keys, and the names in /proc/PID/ns.
+_NAMESPACES = {
+    "mnt": "mnt", "cgroup": "cgroup", "ipc": "ipc", "net": "net", "pidns": "pid", "user": "user", "uts": "uts",
+}  # fmt: skip
+
+
+def list_containers(engine: Engine, values: Mapping[str, Any]) -> list[Row]:
+    """The containers that ``values`` ask for, newest first.
+
+    ``all``: not only running ones. ``filter``: ``key=value`` words; a filter by status includes all states. ``last`` N
+    or ``latest``: that many newest in any state. ``sort``: a column. ``size``: with sizes; ``ns``: with namespaces.
+    """
+    last = 1 if values.get("latest") else int(values.get("last") or 0)
+    filters = values.get("filter") or []
+    everything = bool(values.get("all") or last or any(word.partition("=")[0] == "status" for word in filters))
+    rows: list[tuple[int, Row]] = []
+    now = time.time_ns()
+    test = None
+    if filters:
+        from rootless.engine.filters import container_filter
+
+        test = container_filter(engine, filters)
+    for container_id, record in _records(engine, everything):
+        current = status(engine, container_id)
+        if not everything and current.state != "running":
+            continue
+        if test is None or test(record, current):
+            rows.append((record.get("created", 0), _row(container_id, record, current, now)))
+    rows.sort(key=lambda row: row[0], reverse=True)
+    found = [row for _, row in (rows[:last] if last else rows)]
+    if values.get("size"):
+        from rootless.engine.sizes import container_size
+
+        for row in found:
+            row["Size"] = container_size(engine, row["Id"])
+    if values.get("ns"):
+        for row in found:
+            row["Namespaces"] = _namespaces(row["Pid"])
+    if values.get("sort"):
+        _sort(found, str(values["sort"]))
+    return found
+
+
+def _records(engine: Engine, everything: bool) -> list[tuple[str, dict[str, Any]]]:
+    containers = engine.store.containers
+    if everything:
+        return containers.list()
+    found = []
+    for container_id in running_ids(engine):
+        try:
+            found.append((container_id, containers.load(container_id)))
+        except StorageError:
+            continue
+    return found
+
+
+def status_text(current: Status, now: int) -> str:
+    """``Up 5 seconds``, ``Exited (0) 3 seconds ago``, ``Created``."""
+    if current.state == "running":
+        return "Up " + human_duration((now - current.started) / 1e9)
+    if current.state == "exited":
+        return f"Exited ({current.exit_code}) {human_duration((now - current.finished) / 1e9)} ago"
+    return "Created"
+
+
+def _row(container_id: str, record: Mapping[str, Any], current: Status, now: int) -> Row:
+    created = record.get("created", 0)
+    return {
+        "AutoRemove": record.get("rm", False),
+        "CIDFile": record.get("cidfile", ""),
+        "Command": record.get("command", []),
+        "Created": created // 1_000_000_000,
+        "CreatedAt": human_duration((now - created) / 1e9) + " ago",
+        "ExitCode": current.exit_code,
+        "Exited": current.state == "exited",
+        "ExitedAt": current.finished // 1_000_000_000 if current.finished else -62135596800,
+        "ExposedPorts": record.get("exposed") or None,
+        "Id": container_id,
+        "Image": record.get("image_name", ""),
+        "ImageID": record.get("image", ""),
+        "IsInfra": False,
+        "Labels": record.get("labels") or None,
+        "Mounts": [mount["Destination"] for mount in record.get("mounts", [])],
+        "Names": [record["name"]],
+        "Namespaces": {},
+        "Networks": [],
+        "Pid": current.pid,
+        "Pod": "",
+        "PodName": "",
+        "Ports": [
+            {
+                "host_ip": port["host_ip"], "container_port": port["container_port"], "host_port": port["host_port"],
+                "range": 1, "protocol": port["protocol"],
+            }
+            for port in record.get("ports", [])
+        ] or None,
+        "Restarts": 0,
+        "Size": None,
+        "StartedAt": current.started // 1_000_000_000 if current.started else -62135596800,
+        "State": current.state,
+        "Status": status_text(current, now),
+    }  # fmt: skip
+
+
+def _namespaces(pid: int) -> dict[str, str]:
+    """The inode numbers of a running container's namespaces, as text."""
+    import os
+
+    found: dict[str, str] = {}
+    for key, name in _NAMESPACES.items():
+        try:
+            text = os.readlink(f"/proc/{pid}/ns/{name}") if pid else ""
+        except OSError:
+            text = ""
+        found[key] = text.partition("[")[2].rstrip("]")
+    return found
+
+
+_SORT_KEYS = {
+    "command": "Command", "created": "Created", "id": "Id", "image": "Image", "names": "Names", "pod": "Pod",
+    "runningfor": "StartedAt", "size": "Size", "status": "State",
+}  # fmt: skip
+
+
+def _sort(rows: list[Row], column: str) -> None:
+    key = _SORT_KEYS.get(column.lower())
+    if key is None:
+        from rootless.errors import UsageError
+
+        raise UsageError(f"cannot sort by {column[:40]!r}", "the columns are " + ", ".join(_SORT_KEYS))
+    rows.sort(key=lambda row: (row[key] or {}).get("rwSize", 0) if key == "Size" else row[key])

@@ -1,0 +1,1 @@
+"""What can be done with images, a use case a module; a start needs only :mod:`.resolve`."""

@@ -1,0 +1,139 @@
+"""Fetching an image from a registry: the part of a pull that runs in the downloader's process."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rootless.engine.images import source as image_source
+from rootless.engine.images.platform import Wanted, choose
+from rootless.engine.images.worker import Send
+from rootless.errors import RootlessError
+from rootless.registry import registries_conf
+from rootless.registry.client import Document, Registry
+from rootless.registry.download import Downloader
+from rootless.registry.errors import NotFoundAtRegistry, RegistryError, UnauthorizedError
+from rootless.registry.options import ConnectionOptions
+from rootless.registry.registries_conf import RegistriesConf
+from storage import jsonfast, oci, reference
+from storage.errors import StorageError
+from storage.reference import Reference
+from storage.store import Store
+
+MAX_NESTING = 3
+
+
+def fetch(store: Store, name: str, platform: Wanted, options: ConnectionOptions, send: Send) -> None:
+    """Find ``name`` (short or full) at a registry and put its blobs into ``store``.
+
+    Of several places that a short name may stand for, the first that has it is taken. Raises RootlessError.
+    """
+    options = replace(options, say=lambda text: send({"kind": "note", "text": text}))
+    conf = registries_conf.load()
+    candidates = conf.candidates(name) if reference.is_short(name) else [name]
+    failures: list[RegistryError] = []
+    for candidate in candidates:
+        full = reference.parse(candidate)
+        send({"kind": "trying", "name": str(full)})
+        try:
+            fetcher = _Fetcher(store, full, platform, options, conf)
+            found = fetcher.find()
+        except RegistryError as error:
+            failures.append(error)
+            continue
+        fetcher.take(found, send)
+        return
+    if len(failures) == 1:
+        raise failures[0]
+    places = ", ".join(candidates)
+    reasons = "; ".join(dict.fromkeys(failure.message for failure in failures))
+    raise RegistryError(f"cannot find {name} in any of {places}: {reasons}"[:1500], failures[-1].hint)
+
+
+class _Fetcher:
+    """One image on its way from its registry or a mirror."""
+
+    def __init__(
+        self, store: Store, full: Reference, platform: Wanted, options: ConnectionOptions, conf: RegistriesConf
+    ) -> None:
+        self._store = store
+        self._full = full
+        self._platform = platform
+        self._say = options.say
+        self._index_digest = ""
+        helpers = tuple(conf.credential_helpers)
+        self._sources = [
+            Registry(
+                endpoint,
+                # What is given for a registry on the command line is not for its mirrors.
+                replace(options, credentials=None) if endpoint.is_mirror else options,
+                credentials_name=f"{endpoint.host}/{endpoint.repository}" if endpoint.is_mirror else full.name(),
+                credential_helpers=helpers,
+            )
+            for endpoint in conf.endpoints(full.name(), by_digest=full.digest is not None)
+        ]
+
+    def find(self) -> Document:
+        """The image's manifest, out of an index if need be. The source that has it is the first to be asked later."""
+        document = self._first(self._full.digest or self._full.tag or "latest")
+        for _ in range(MAX_NESTING):
+            if document.media_type in oci.MANIFEST_TYPES:
+                return document
+            try:
+                index = oci.check_index(jsonfast.loads_strict(document.data), document.media_type)
+            except StorageError as error:
+                raise RegistryError(f"cannot use the index of {self._full}: {error.message}", error.hint) from None
+            entry = choose(index, self._platform, str(self._full))
+            self._index_digest = self._index_digest or document.digest
+            try:
+                document = self._sources[0].manifest(entry["digest"])
+            except NotFoundAtRegistry:
+                raise RegistryError(
+                    f"cannot use {self._full}: the manifest for platform {self._platform} is missing at the registry"
+                ) from None
+        raise RegistryError(f"cannot use {self._full}: its indexes are nested too deeply")
+
+    def _first(self, tag_or_digest: str) -> Document:
+        """Ask mirrors and origin in order; the origin's error is the one that counts."""
+        while True:
+            source = self._sources[0]
+            try:
+                return source.manifest(tag_or_digest)
+            except RegistryError as error:
+                if len(self._sources) == 1:
+                    raise _about(error, self._full) from None
+                self._say(f"mirror {source.endpoint.host}: {error.message}")
+                del self._sources[0]
+
+    def take(self, document: Document, send: Send) -> None:
+        """Fetch what is missing of the image, all layers at once, and announce each as it comes."""
+        blobs = self._store.blobs
+        name = str(self._full)
+        manifest = image_source.read_manifest(document.data, document.media_type, name)
+        downloader = Downloader(self._sources, lambda *counts: send(image_source.blob_message(*counts)))
+        config_blob = manifest["config"]
+        if not blobs.has(config_blob["digest"], config_blob["size"]):
+            Downloader(self._sources, lambda *_: None).fetch(blobs, config_blob["digest"], config_blob["size"])
+        config = image_source.read_config(blobs.read(config_blob["digest"], verify=True), manifest, name)
+        image_source.check_platform(config, self._platform, name, send)
+        missing = image_source.missing_blobs(self._store, manifest)
+        image_source.check_space(self._store, missing)
+        message = image_source.image_message(document.data, document.media_type, manifest, config, self._names())
+        send({**message, "index": self._index_digest})
+        downloader.run(
+            [
+                lambda layer=layer: downloader.fetch(blobs, layer["digest"], layer["size"])  # type: ignore[misc]
+                for layer in missing
+            ]
+        )
+        blobs.put(document.data)
+
+    def _names(self) -> list[str]:
+        """The names to record: the tag, or the digest for a pinned reference without one."""
+        return [self._full.tagged()] if self._full.tag else [f"{self._full.name()}@{self._full.digest}"]
+
+
+def _about(error: RegistryError, full: Reference) -> RootlessError:
+    """The same error with the name that the user knows in front, where the message lacks it."""
+    if isinstance(error, UnauthorizedError) and full.name() not in error.message:
+        return type(error)(f"cannot pull {full}: {error.message}", error.hint)
+    return error

@@ -1,0 +1,130 @@
+"""Which format a local source has, which image of it is meant, and what it will be called here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from rootless.engine.context import Engine
+from rootless.engine.images import platform as image_platform
+from rootless.engine.images.install import install
+from rootless.engine.images.platform import Wanted
+from rootless.engine.images.transports import docker_archive, oci_layout, plain_dir
+from rootless.engine.images.transports.files import DirectoryFiles, Files, TarFiles, spool
+from rootless.engine.images.worker import Send
+from rootless.engine.progress import Progress
+from rootless.errors import RootlessError, UsageError
+from storage import reference
+from storage.errors import StorageError
+from storage.store import Store
+from storage.work import WorkDirectory
+
+_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789/._-")
+
+
+def source(store: Store, name: str, platform: Wanted) -> Callable[[Send], None]:
+    """The source for ``TRANSPORT:PATH[:IMAGE]``, as ``pull`` takes it. Raises UsageError."""
+    transport, _, rest = name.partition(":")
+    path, image = _split(transport, rest)
+    if not path:
+        raise UsageError(f"cannot use {name}: no path", f"write {transport}:PATH")
+
+    def work(send: Send) -> None:
+        if transport == "dir":
+            plain_dir.take(store, DirectoryFiles(path), [name_of_path(path)], platform, name, send)
+        elif transport == "docker-archive":
+            _take_saved(store, TarFiles(path), image, platform, name, send)
+        else:
+            files: Files = DirectoryFiles(path) if transport == "oci" else TarFiles(path)
+            entry = oci_layout.select(oci_layout.entries(files, name), image, name)
+            named = local_names([entry.name]) if transport == "oci-archive" else [name_of_path(path)]
+            oci_layout.take(store, files, entry, named, platform, name, send)
+
+    return work
+
+
+def _split(transport: str, rest: str) -> tuple[str, str]:
+    """Path and image of ``PATH[:IMAGE]``; a path that exists as a whole has no image behind it."""
+    if transport == "dir" or os.path.exists(rest):
+        return rest, ""
+    path, _, image = rest.partition(":")
+    return path, image
+
+
+def _take_saved(store: Store, files: Files, image: str, platform: Wanted, where: str, send: Send) -> None:
+    """The image of that tag (or ``@N``) in a docker archive; without one the only one."""
+    saved = docker_archive.entries(files, where)
+    if image.startswith("@") and image[1:].isdigit():
+        chosen = saved[int(image[1:]) : int(image[1:]) + 1]
+    elif image:
+        wanted = str(reference.parse(image))
+        chosen = [each for each in saved if any(str(reference.parse(tag)) == wanted for tag in each.tags)]
+    else:
+        chosen = saved
+    if len(chosen) != 1:
+        tags = ", ".join(tag for each in saved for tag in each.tags)[:300]
+        raise RootlessError(
+            f"cannot find image {image} in {where}" if image else f"cannot choose an image in {where}",
+            f"it has: {tags}" if tags else "choose one by its position: docker-archive:PATH:@0",
+        )
+    docker_archive.take(store, files, chosen[0], local_names(chosen[0].tags), platform, where, send)
+
+
+def load(engine: Engine, path: str, progress: Progress | None = None) -> list[str]:
+    """Load every image of an archive, a layout or a ``dir:`` directory; their names, or ``sha256:ID`` without one.
+
+    ``path`` ``-`` is standard input. Raises RootlessError, StorageError.
+    """
+    if path == "-":
+        with WorkDirectory(engine.store.layout) as directory:
+            copy = f"{directory.path}/archive"
+            spool(sys.stdin.buffer, copy)
+            return _load_all(engine, copy, "standard input", progress)
+    if not os.path.exists(path):
+        raise RootlessError(f"cannot read {path}: no such file or directory", "correct --input")
+    return _load_all(engine, path, path, progress)
+
+
+def _load_all(engine: Engine, path: str, where: str, progress: Progress | None) -> list[str]:
+    platform = image_platform.wanted({})
+    found = install(engine, lambda send: _load(engine.store, path, where, platform, send), progress or Progress())
+    return [name for installed in found for name in installed.names or [f"sha256:{installed.image.id}"]]
+
+
+def _load(store: Store, path: str, where: str, platform: Wanted, send: Send) -> None:
+    """Tell the format by what is there. An archive of both formats is read as Docker's, which has the tags."""
+    files: Files = DirectoryFiles(path) if os.path.isdir(path) else TarFiles(path)
+    if os.path.isdir(path) and docker_archive.is_archive(files) and files.document("version") is not None:
+        plain_dir.take(store, files, [name_of_path(path)], platform, where, send)
+    elif docker_archive.is_archive(files):
+        for saved in docker_archive.entries(files, where):
+            docker_archive.take(store, files, saved, local_names(saved.tags), platform, where, send)
+    elif oci_layout.is_layout(files):
+        for entry in oci_layout.entries(files, where):
+            oci_layout.take(store, files, entry, local_names([entry.name]), platform, where, send)
+    else:
+        raise RootlessError(
+            f"cannot load {where}: it is not an image archive",
+            "use 'rootless import' for a tar archive of a root file system",
+        )
+
+
+def local_names(names: list[str] | tuple[str, ...]) -> list[str]:
+    """What an archive calls an image, as full references without bad ones; short names belong to ``localhost/``."""
+    found = []
+    for name in names:
+        try:
+            full = reference.parse(f"localhost/{name}" if reference.is_short(name) else name)
+        except StorageError:
+            continue
+        if full.tag is not None:
+            found.append(full.tagged())
+    return list(dict.fromkeys(found))
+
+
+def name_of_path(path: str) -> str:
+    """The name of an image that has none but the path it was read from: ``localhost/PATH:latest``."""
+    plain = "".join(character if character in _NAME_CHARACTERS else "-" for character in path.lower())
+    parts = [part.strip("._-") for part in plain.split("/")]
+    return local_names(["/".join(part for part in parts if part) or "image"])[0]
