@@ -69,6 +69,7 @@ def end_pause_process(home: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.needs("debootstrap", "skopeo", "docker-registry")
 def test_made_by_debootstrap(cli: Cli, registry: Registry, debian_layout: Path) -> None:
     reference = registry.push(debian_layout, "e2e/debian")

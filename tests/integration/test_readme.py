@@ -55,12 +55,14 @@ def check_newcomer(cli: Cli) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.needs("userns", "overlay")
 def test_a_newcomer_runs_a_container(newcomer: Cli) -> None:
     check_newcomer(newcomer)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.as_root
 @pytest.mark.needs("userns", "overlay")
 def test_root_of_a_bare_container_runs_a_container(newcomer: Cli) -> None:

@@ -35,6 +35,7 @@ def test_basic_registry_refuses_a_stranger(basic_registry: Registry, busybox_lay
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_debian_has_four_layers(debian_layout: Path) -> None:
     document = inspect(f"oci:{debian_layout}:latest")
     assert len(document["Layers"]) == 4  # type: ignore[arg-type]
