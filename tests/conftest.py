@@ -57,7 +57,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test whose capability is absent, and name it."""
+    """Skip a test whose capability is absent, and name it; begin each with the usual file creation mask."""
+    os.umask(0o022)  # opening a store closes it
     wants_root = item.get_closest_marker("as_root") is not None
     if wants_root and os.getuid() != 0:
         pytest.skip("needs root: run it by `python -m tests.support.as_root pytest -m as_root`")
