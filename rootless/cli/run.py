@@ -8,6 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from rootless.engine.progress import Progress
+
     Values = dict[str, Any]
 
 
@@ -15,7 +17,9 @@ def run(values: Values, args: list[str], global_values: Values) -> int:
     """``run``: the exit code is that of the container's command."""
     from rootless.engine.containers.run import run as run_container
 
-    return run_container(open_engine(global_values), values, args[0], args[1:])
+    engine = open_engine(global_values)
+    engine.show_progress = _progress
+    return run_container(engine, values, args[0], args[1:])
 
 
 def create(values: Values, args: list[str], global_values: Values) -> int:
@@ -23,7 +27,9 @@ def create(values: Values, args: list[str], global_values: Values) -> int:
     from rootless.cli import render
     from rootless.engine.containers.create import create as create_container
 
-    render.line(create_container(open_engine(global_values), values, args[0], args[1:]))
+    engine = open_engine(global_values)
+    engine.show_progress = _progress
+    render.line(create_container(engine, values, args[0], args[1:]))
     return 0
 
 
@@ -39,3 +45,10 @@ def start(values: Values, args: list[str], global_values: Values) -> int:
         names = [str(found["Id"]) for found in list_containers(engine, {"latest": True})]
     choose(names, False, "container")
     return start_containers(engine, names, values)
+
+
+def _progress(quiet: bool) -> Progress:
+    """What shows the pull of a missing image."""
+    from rootless.cli.progress import for_user
+
+    return for_user(quiet)

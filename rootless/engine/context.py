@@ -9,10 +9,11 @@ from storage.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from rootless.engine.config import Config
+    from rootless.engine.progress import Progress
     from rootless.userns import IdMap
     from storage.drivers.base import Driver
     from storage.layers import Layers
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 class Engine:
     """One invocation's view of the user's containers and images; every part is made when first used."""
 
-    __slots__ = ("_config", "_driver", "globals", "idmap", "store")
+    __slots__ = ("_config", "_driver", "globals", "idmap", "show_progress", "store")
 
     def __init__(self, store: Store, idmap: IdMap, global_values: Mapping[str, Any]) -> None:
         self.store = store
         self.idmap = idmap  # the user's default, with which layers are unpacked
         self.globals = global_values
+        self.show_progress: Callable[[bool], Progress] | None = None
         self._config: Config | None = None
         self._driver: Driver | None = None
 
@@ -56,6 +58,14 @@ class Engine:
     def run_directory(self, container_id: str) -> str:
         """Where the state of a running container is; gone after a reboot."""
         return self.store.layout.container_run(container_id)
+
+    def progress(self, quiet: bool) -> Progress:
+        """What tells the user of a pull before a run: bars on a terminal, if the caller gave ``show_progress``."""
+        if self.show_progress is not None:
+            return self.show_progress(quiet)
+        from rootless.engine.progress import Progress
+
+        return Progress()
 
     def tell(self, line: str) -> None:
         """Let the user know something while the command goes on; standard output is for results."""

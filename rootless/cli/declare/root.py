@@ -11,7 +11,6 @@ PERSISTENT_OPTIONS = (
         text("--root", help="Directory of images, containers and volumes.", metavar="DIR"),
         text("--runroot", help="Directory of state that ends with the boot.", metavar="DIR"),
         text("--storage-driver", help="How root file systems are made: overlay, fuse-overlayfs, copy.", metavar="NAME"),
-        many("--storage-opt", help="Option of the storage driver.", metavar="KEY=VALUE"),
     ),
     *panel(
         "Diagnosis",
@@ -22,6 +21,7 @@ PERSISTENT_OPTIONS = (
         "Choices of implementation, accepted for scripts: this program has one of each",
         text("--runtime", help="The OCI runtime; containers are started by this program itself.", metavar="NAME"),
         many("--runtime-flag", help="Flag for the OCI runtime.", metavar="FLAG"),
+        many("--storage-opt", help="Option of the storage driver.", metavar="KEY=VALUE"),
         text("--cgroup-manager", help="The manager of control groups.", metavar="NAME"),
         text("--events-backend", help="Where events are kept.", metavar="NAME"),
         text("--tmpdir", help="Directory of the engine's temporary state.", metavar="DIR"),

@@ -47,6 +47,7 @@ PROCESS = panel(
     number("--timeout", help="Kill the container after so many seconds.", metavar="SECONDS"),
     number("--preserve-fds", help="Hand on so many file descriptors after stderr.", metavar="N"),
     text("--log-driver", help="How output is logged: k8s-file, json-file or none.", metavar="DRIVER"),
+    commas("--log-opt", help="Option of the log: path=FILE or max-size=SIZE.", metavar="KEY=VALUE"),
 )
 
 SIG_PROXY = panel(
@@ -65,6 +66,7 @@ IDENTITY = panel(
     text("--pid", help="Process namespace: private or host.", metavar="MODE"),
     text("--ipc", help="IPC namespace: private, shareable, none or host.", metavar="MODE"),
     text("--uts", help="Host name namespace: private or host.", metavar="MODE"),
+    text("--cgroupns", help="Control group namespace: private or host.", metavar="MODE"),
 )
 
 FILES = panel(

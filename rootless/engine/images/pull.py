@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from rootless.engine.images import source as image_source
 from rootless.engine.images.install import Installed, install
 from rootless.engine.images.resolve import PULL_POLICIES
 from rootless.engine.images.worker import Send, Worker
-from rootless.engine.progress import PlainProgress, Progress
+from rootless.engine.progress import Progress
 from rootless.errors import RootlessError, UsageError
 from rootless.registry.options import ConnectionOptions
 from storage import reference
@@ -65,9 +64,8 @@ def pull_for_run(engine: Engine, name: str, policy: str, values: Values) -> Imag
     found: list[str] = []
 
     def work(send: Send) -> None:
-        progress = Progress() if values.get("quiet") else PlainProgress(sys.stderr.write)
+        progress = engine.progress(bool(values.get("quiet")))
         send({"kind": "pulled", "id": pull(engine, name, {**values, "policy": policy}, progress)})
-        sys.stderr.flush()
 
     worker = Worker(work)
     try:
