@@ -109,7 +109,13 @@ def _loads(data: bytes | str, scan: Scanner) -> Any:
     try:
         text = data if isinstance(data, str) else str(data, "utf-8")
         start = len(text) - len(text.lstrip(_SPACE))
-        value, end = scan(text, start)
+        try:
+            value, end = scan(text, start)
+        except SystemError:
+            # The accelerator words its complaints with json.decoder, and only if somebody has loaded it.
+            import json.decoder  # noqa: F401
+
+            value, end = scan(text, start)
         if text[end:].strip(_SPACE):
             raise ValueError(f"extra data after the document at character {end}")
         if text.count("[") + text.count("{") > MAX_DEPTH:
