@@ -30,7 +30,8 @@ SINGLE = ("runtime", "runtime_flag", "storage_opt", "cgroup_manager", "events_ba
 def main(words: list[str]) -> int:
     """Run the command line ``words`` (without the program's name); returns the exit code. Prints every error."""
     grammar: fastparse.Grammar
-    if program_name() == OCI:
+    name = program_name()
+    if name == OCI:
         from rootless.cli import oci_grammar as grammar
     else:
         from rootless.cli import grammar
@@ -40,7 +41,7 @@ def main(words: list[str]) -> int:
         if understood is None:
             from rootless.cli import typer_main
 
-            answer = typer_main.parse(words)
+            answer = typer_main.parse(words, name, COMPLETION_VARIABLE)
             if isinstance(answer, int):
                 return answer
             understood = answer

@@ -12,7 +12,6 @@ from typer.exceptions import TyperException
 
 from rootless.cli.declare import build_app, program_of
 from rootless.cli.declare.command import Invocation
-from rootless.cli.main import COMPLETION_VARIABLE, program_name
 from rootless.cli.report import ENGINE_ERROR, print_error
 from rootless.errors import UsageError
 
@@ -20,22 +19,22 @@ if TYPE_CHECKING:
     from rootless.cli.fastparse import Understood
 
 
-def parse(words: list[str]) -> Understood | int:
-    """Read ``words`` by the declarations.
+def parse(words: list[str], name: str, completion: str) -> Understood | int:
+    """Read ``words`` by the declarations of the program ``name``.
 
+    ``completion``: the environment variable with which a shell asks what could follow.
     Returns what the handler needs, or an exit code when all is done (help was printed). Raises `UsageError`.
     """
-    name = program_name()
     command = typer.main.get_command(build_app(program_of(name)))
-    if not words and COMPLETION_VARIABLE not in os.environ:
+    if not words and completion not in os.environ:
         command.main(["--help"], prog_name=name, standalone_mode=False)
         sys.stdout.flush()
         print_error("missing command", f"see '{name} --help'")
         return ENGINE_ERROR
     try:
-        result = command.main(words, prog_name=name, complete_var=COMPLETION_VARIABLE, standalone_mode=False)
+        result = command.main(words, prog_name=name, complete_var=completion, standalone_mode=False)
     except UsageError:
-        if COMPLETION_VARIABLE in os.environ:
+        if completion in os.environ:
             return ENGINE_ERROR  # half a line is being completed: nobody wants its error yet
         raise
     except TyperException as error:

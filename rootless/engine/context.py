@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from rootless import paths, userns
+from rootless.errors import RootlessError
 from storage.store import Store
 
 TYPE_CHECKING = False
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from rootless.engine.config import Config
     from rootless.engine.progress import Progress
     from rootless.userns import IdMap
-    from storage.drivers.base import Driver
+    from storage.drivers.base import Driver, RootfsMount
     from storage.layers import Layers
 
 
@@ -50,10 +51,27 @@ class Engine:
     def driver(self) -> Driver:
         """The storage driver: the one asked for, else the best one that works here."""
         if self._driver is None:
-            from rootless.engine.containers.rootfs import choose
+            from storage import drivers
 
-            self._driver = choose(self)
+            asked = self.globals.get("storage_driver") or os.environ.get("STORAGE_DRIVER") or self.config.storage_driver
+            wanted = "copy" if asked == "vfs" else asked  # podman's name for it
+            self._driver = drivers.choose(self.store.layout, self._probe, self.in_userns, wanted)
         return self._driver
+
+    def in_userns(self, function: Callable[[], bytes]) -> bytes:
+        """Run ``function`` as root of a user namespace with all the user's ids, in a process of its own."""
+        return userns.run_in_userns(function, self.idmap)
+
+    def _probe(self, mount: RootfsMount) -> str:
+        """Whether the mount works here: empty, or why not."""
+        from rootless.engine.containers.probe import attempt
+
+        try:
+            return userns.run_in_userns(lambda: attempt(mount).encode(), self.idmap, mount_ns=True).decode()
+        except RootlessError as error:
+            return error.message
+        except OSError as error:
+            return error.strerror or str(error)
 
     def run_directory(self, container_id: str) -> str:
         """Where the state of a running container is; gone after a reboot."""

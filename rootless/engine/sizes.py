@@ -46,9 +46,7 @@ def size_of(engine: Engine, path: str) -> int:
     size = tree_size(path)
     if size >= 0:
         return size
-    from rootless.userns import run_in_userns
-
-    return int(run_in_userns(lambda: str(tree_size(path)).encode(), engine.idmap))
+    return int(engine.in_userns(lambda: str(tree_size(path)).encode()))
 
 
 def container_size(engine: Engine, container_id: str) -> dict[str, int]:

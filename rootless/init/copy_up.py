@@ -10,23 +10,22 @@ import os
 
 from rootless.linux.path import openat2
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from rootless.init.ops import Site
-
 _TYPE, _REGULAR, _DIRECTORY, _LINK, _FIFO = 0o170000, 0o100000, 0o040000, 0o120000, 0o010000
 _CHUNK = 1 << 26
 _DEEPEST = 512
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-def fill_volume(site: Site, path: str, volume: int) -> None:
-    """Copy the directory ``path`` of the image into ``volume`` if that is empty. An absent directory is no error."""
+def fill_volume(root: int, path: str, volume: int) -> None:
+    """Copy the directory ``path`` of the image into ``volume`` if that is empty; an absent one is no error.
+
+    ``root`` and ``volume`` are open directories; ``path`` is resolved inside ``root``.
+    """
     with os.scandir(volume) as entries:
         if next(entries, None) is not None:
             return
     try:
-        source = openat2(site.root, path, os.O_RDONLY | os.O_DIRECTORY)
+        source = openat2(root, path, os.O_RDONLY | os.O_DIRECTORY)
     except (FileNotFoundError, NotADirectoryError):
         return
     copy_directory(source, volume)

@@ -138,7 +138,7 @@ def start(plan: Plan, caller: Channel, streams: tuple[int, int, int], shim: int)
         from rootless.init.copy_up import fill_volume  # loaded before the fork
 
         for path, volume in volumes:
-            fill_volume(site, path, volume)
+            fill_volume(site.root, path, volume)
     for operation in plan.operations:
         operation.apply(site)
 

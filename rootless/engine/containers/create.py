@@ -7,10 +7,10 @@ import os
 from rootless import network as networks
 from rootless.engine.containers import files, spec_builder, user_mounts
 from rootless.engine.containers import idmap as ids
-from rootless.engine.containers import rootfs as drivers
 from rootless.engine.containers.container import Container
 from rootless.engine.containers.mounts import device_mounts
 from rootless.engine.containers.record import describe
+from rootless.engine.containers.rootfs import directory_root, find_source, image_root
 from rootless.engine.options.run import RunOptions
 from rootless.errors import RootlessError
 
@@ -19,29 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from rootless.engine.containers.rootfs import Source
     from rootless.engine.context import Engine
     from rootless.engine.options.volume import UserMount
     from rootless.network import Network
     from rootless.userns import IdMap
     from storage.drivers.base import RootfsMount
-    from storage.images import Image
     from storage.locks import Lock
-
-
-class Source:
-    """Where the root file system comes from: an image, or a directory of the host (``--rootfs``).
-
-    ``overlay``: changes to the directory are thrown away with the container.
-    """
-
-    __slots__ = ("config", "directory", "image", "name", "overlay")
-
-    def __init__(self, name: str, image: Image | None, directory: str = "", overlay: bool = False) -> None:
-        self.name = name
-        self.image = image
-        self.directory = directory
-        self.overlay = overlay
-        self.config: dict[str, Any] = (image.config.get("config") or {}) if image is not None else {}
 
 
 def with_defaults(engine: Engine, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,34 +38,6 @@ def with_defaults(engine: Engine, values: Mapping[str, Any]) -> dict[str, Any]:
         merged[key] = merged[key] + value if isinstance(value, list) and isinstance(merged.get(key), list) else value
     merged.setdefault("hardened", config.hardened)
     return merged
-
-
-def find_source(engine: Engine, options: RunOptions, values: Mapping[str, Any], name: str) -> Source:
-    """The image, pulled if need be, or the directory of ``--rootfs``."""
-    if not options.rootfs:
-        from rootless.engine.images.resolve import resolve
-
-        image = resolve(engine, name, values.get("pull") or "missing", values)
-        return Source(_display_name(image, name), image)
-    path, *flags = name.split(":")
-    if any(flag not in ("O", "") for flag in flags) or not path:
-        raise RootlessError(f"cannot use --rootfs {name[:120]!r}", "write it as DIRECTORY or DIRECTORY:O")
-    directory = os.path.abspath(path)
-    if not os.path.isdir(directory):
-        raise RootlessError(f"cannot use {directory} as a root file system: no such directory")
-    if directory == "/" and "O" not in flags:
-        hint = "put a throw-away layer over it: --rootfs /:O"
-        raise RootlessError("cannot run on the machine's own root file system", hint)
-    return Source(name, None, directory, "O" in flags)
-
-
-def _display_name(image: Image, asked: str) -> str:
-    """The name under which ps shows the image: one of its own, the one that was asked for if it is."""
-    names = image.names
-    for name in names:
-        if name in (asked, f"{asked}:latest") or name.endswith((f"/{asked}", f"/{asked}:latest")):
-            return name
-    return names[0] if names else asked
 
 
 def prepare(
@@ -209,8 +165,8 @@ def _root_file_system(
     engine: Engine, options: RunOptions, source: Source, directory: str, idmap: IdMap
 ) -> RootfsMount:
     if source.image is None:
-        return drivers.directory_root(engine, source.directory, directory, idmap, source.overlay)
-    return drivers.image_root(engine, source.image, directory, idmap, ephemeral=options.rm)
+        return directory_root(engine, source.directory, directory, idmap, source.overlay)
+    return image_root(engine, source.image, directory, idmap, ephemeral=options.rm)
 
 
 def _devices(options: RunOptions) -> list[Any]:

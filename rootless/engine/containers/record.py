@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
-from rootless.engine.containers import rootfs as drivers
 from rootless.engine.containers.process import entrypoint_and_command
+from rootless.engine.containers.rootfs import driver_for
 from rootless.errors import RootlessError
 
 TYPE_CHECKING = False
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from rootless.engine.containers.create import Source
+    from rootless.engine.containers.rootfs import Source
     from rootless.engine.context import Engine
     from rootless.engine.options.run import RunOptions
     from rootless.userns import IdMap
@@ -42,7 +42,7 @@ def describe(
     labels = dict(source.config.get("Labels") or {})
     labels.update(options.labels)
     security = options.security
-    driver = drivers.for_map(engine, idmap) if image is not None or source.overlay else None
+    driver = driver_for(engine, idmap) if image is not None or source.overlay else None
     return {
         "created": time.time_ns(),
         "image": image.id if image is not None else "",

@@ -1,15 +1,21 @@
-"""The root file system of a container: layers found in (or made for) its id map, handed to the storage driver."""
+"""The root file system of a container: layers of an image, found in (or made for) the container's id map and handed to
+the storage driver, or a directory of the host.
+"""
 
 from __future__ import annotations
 
+import os
+
 from rootless.errors import RootlessError
-from storage import drivers as storage_drivers
+from storage import drivers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
+    from typing import Any
 
     from rootless.engine.context import Engine
+    from rootless.engine.options.run import RunOptions
     from rootless.userns import IdMap
     from storage.drivers.base import Driver, RootfsMount
     from storage.images import Image
@@ -17,49 +23,60 @@ if TYPE_CHECKING:
 _NO_POWER = "the process of fuse-overlayfs has no power over layers whose owner the container does not have"
 
 
-def choose(engine: Engine) -> Driver:
-    """The storage driver that was asked for, else the best one that works; found once for each boot."""
-    asked = engine.globals.get("storage_driver") or ""
-    if not asked:
-        from os import environ
+class Source:
+    """Where the root file system comes from: an image, or a directory of the host (``--rootfs``).
 
-        asked = environ.get("STORAGE_DRIVER", "") or engine.config.storage_driver
-    wanted = "copy" if asked == "vfs" else asked  # podman's name for it
-    return storage_drivers.choose(engine.store.layout, lambda mount: _probe(engine, mount), _in_userns(engine), wanted)
+    ``overlay``: changes to the directory are thrown away with the container.
+    """
 
+    __slots__ = ("config", "directory", "image", "name", "overlay")
 
-def _in_userns(engine: Engine) -> Callable[[Callable[[], bytes]], bytes]:
-    def run(function: Callable[[], bytes]) -> bytes:
-        from rootless.userns import run_in_userns
-
-        return run_in_userns(function, engine.idmap)
-
-    return run
+    def __init__(self, name: str, image: Image | None, directory: str = "", overlay: bool = False) -> None:
+        self.name = name
+        self.image = image
+        self.directory = directory
+        self.overlay = overlay
+        self.config: dict[str, Any] = (image.config.get("config") or {}) if image is not None else {}
 
 
-def _probe(engine: Engine, mount: RootfsMount) -> str:
-    """Whether the mount works here: empty, or why not."""
-    from rootless.engine.containers.probe import attempt
-    from rootless.userns import run_in_userns
+def find_source(engine: Engine, options: RunOptions, values: Mapping[str, Any], name: str) -> Source:
+    """The image, pulled if need be, or the directory of ``--rootfs``."""
+    if not options.rootfs:
+        from rootless.engine.images.resolve import resolve
 
-    try:
-        return run_in_userns(lambda: attempt(mount).encode(), engine.idmap, mount_ns=True).decode()
-    except RootlessError as error:
-        return error.message
-    except OSError as error:
-        return error.strerror or str(error)
+        image = resolve(engine, name, values.get("pull") or "missing", values)
+        return Source(_display_name(image, name), image)
+    path, *flags = name.split(":")
+    if any(flag not in ("O", "") for flag in flags) or not path:
+        raise RootlessError(f"cannot use --rootfs {name[:120]!r}", "write it as DIRECTORY or DIRECTORY:O")
+    directory = os.path.abspath(path)
+    if not os.path.isdir(directory):
+        raise RootlessError(f"cannot use {directory} as a root file system: no such directory")
+    if directory == "/" and "O" not in flags:
+        hint = "put a throw-away layer over it: --rootfs /:O"
+        raise RootlessError("cannot run on the machine's own root file system", hint)
+    return Source(name, None, directory, "O" in flags)
 
 
-def for_map(engine: Engine, idmap: IdMap) -> Driver:
+def _display_name(image: Image, asked: str) -> str:
+    """The name under which ps shows the image: one of its own, the one that was asked for if it is."""
+    names = image.names
+    for name in names:
+        if name in (asked, f"{asked}:latest") or name.endswith((f"/{asked}", f"/{asked}:latest")):
+            return name
+    return names[0] if names else asked
+
+
+def driver_for(engine: Engine, idmap: IdMap) -> Driver:
     """The storage driver for a container with this id map: the engine's, where that can serve it."""
     if engine.driver.name == "fuse-overlayfs" and not idmap.maps_caller():
-        return storage_drivers.copying(engine.store.layout, _NO_POWER, _in_userns(engine))
+        return drivers.copying(engine.store.layout, _NO_POWER, engine.in_userns)
     return engine.driver
 
 
 def image_root(engine: Engine, image: Image, directory: str, idmap: IdMap, *, ephemeral: bool) -> RootfsMount:
     """The layers of an image under a layer of the container's own in ``directory``."""
-    driver = for_map(engine, idmap)
+    driver = driver_for(engine, idmap)
     if idmap is engine.idmap:
         return driver.prepare(directory, engine.layers.paths(image.diff_ids), ephemeral=ephemeral)
     if driver.maps_ids:
@@ -69,7 +86,7 @@ def image_root(engine: Engine, image: Image, directory: str, idmap: IdMap, *, ep
         from storage.layers_remap import remap
 
         remap(
-            engine.store.layout, image.diff_ids, stored=engine.idmap, wanted=idmap, in_userns=_in_userns(engine),
+            engine.store.layout, image.diff_ids, stored=engine.idmap, wanted=idmap, in_userns=engine.in_userns,
             announce=lambda size: _announce(engine, size),
         )  # fmt: skip
     return driver.prepare(directory, engine.layers.paths(image.diff_ids, idmap.key()), ephemeral=ephemeral)
@@ -83,4 +100,4 @@ def directory_root(engine: Engine, path: str, directory: str, idmap: IdMap, over
     """A directory of the host as root file system; with ``overlay`` its changes are thrown away."""
     from storage.drivers import host
 
-    return host.throw_away(directory, path, for_map(engine, idmap), idmap) if overlay else host.directory(path)
+    return host.throw_away(directory, path, driver_for(engine, idmap), idmap) if overlay else host.directory(path)

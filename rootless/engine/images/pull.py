@@ -9,7 +9,6 @@ from rootless.engine.context import Engine
 from rootless.engine.images import platform as image_platform
 from rootless.engine.images import source as image_source
 from rootless.engine.images.install import Installed, install
-from rootless.engine.images.resolve import PULL_POLICIES
 from rootless.engine.images.worker import Send, Worker
 from rootless.engine.progress import Progress
 from rootless.errors import RootlessError, UsageError
@@ -20,12 +19,19 @@ from storage.images import INDEX_DIGEST, Image
 
 Values = Mapping[str, Any]
 
+_POLICIES = ("always", "missing", "never", "newer")
+
+
+def check_policy(policy: str, flag: str) -> None:
+    """Refuse what is no pull policy; ``flag`` is the one that it was given with."""
+    if policy not in _POLICIES:
+        raise UsageError(f"cannot use {flag}={policy}", "use one of " + ", ".join(_POLICIES))
+
 
 def pull(engine: Engine, name: str, values: Values, progress: Progress | None = None) -> str:
     """Fetch ``name``, a reference or ``TRANSPORT:…``; the image's id. Raises RootlessError, StorageError."""
     policy = values.get("policy") or "always"
-    if policy not in PULL_POLICIES:
-        raise UsageError(f"cannot use --policy={policy}", "use one of " + ", ".join(PULL_POLICIES))
+    check_policy(policy, "--policy")
     kept = None if _is_local(name) else engine.store.images.find(name.removeprefix("docker://"))
     shown = progress or Progress()
     if policy in ("missing", "never") and kept is not None and image_platform.wanted(values).accepts(kept.config):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rootless.errors import NotFoundError, UsageError
+from rootless.errors import NotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     Values = Mapping[str, Any]
 
-PULL_POLICIES = ("always", "missing", "never", "newer")
 _TRANSPORTS = ("docker://", "oci:", "oci-archive:", "docker-archive:", "dir:")
 
 
@@ -24,16 +23,15 @@ def resolve(engine: Engine, name: str, pull_policy: str | None, values: Values) 
     A pull happens in a child process. Raises NotFoundError with policy ``never``, else what ``pull`` raises.
     """
     policy = pull_policy or "missing"
-    if policy not in PULL_POLICIES:
-        raise UsageError(f"cannot use --pull={policy}", "use one of " + ", ".join(PULL_POLICIES))
     if policy in ("missing", "never") and not name.startswith(_TRANSPORTS):
         image = engine.store.images.find(name)
         if image is not None and _fits(engine, image, values):
             return image
         if policy == "never" and image is None:
             raise NotFoundError(f"{name}: image not known", f"fetch it with 'rootless pull {name}'")
-    from rootless.engine.images.pull import pull_for_run
+    from rootless.engine.images.pull import check_policy, pull_for_run
 
+    check_policy(policy, "--pull")
     return pull_for_run(engine, name, policy, values)
 
 

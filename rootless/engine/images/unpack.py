@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from rootless import userns
 from rootless.engine.context import Engine
 from rootless.engine.images.worker import Message, Send, Worker
 from rootless.security.confine import prepare_unpacker, unpacker
@@ -29,7 +28,7 @@ class Unpacker:
                 engine.store.layout,
                 _sources(engine, reader),
                 diff_ids,
-                in_userns=lambda function: userns.run_in_userns(function, engine.idmap),
+                in_userns=engine.in_userns,
                 confine=unpacker,
                 progress=lambda diff_id, done: send({"kind": "unpacking", "diff_id": diff_id, "done": done}),
             )

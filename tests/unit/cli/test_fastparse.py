@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rootless.cli import fastparse, grammar, oci_grammar, typer_main
 from rootless.cli.declare import build_app
+from rootless.cli.main import COMPLETION_VARIABLE
 from rootless.errors import UsageError
 
 
@@ -153,7 +154,7 @@ def test_typer_reads_every_line_alike(words: list[str]) -> None:
 )
 def test_messages(line: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
-        typer_main.parse(line.split(" "))
+        typer_main.parse(line.split(" "), "rootless", COMPLETION_VARIABLE)
     assert caught.value.message == message
     assert caught.value.hint
     assert caught.value.exit_code == 125
