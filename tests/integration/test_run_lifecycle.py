@@ -178,3 +178,15 @@ def test_drivers(shared_cli: Cli, driver: str) -> None:
     assert run("rm", "d").returncode == 0
     assert run("run", "--rm", NONE, "--userns=keep-id", IMAGE, "stat", "-c", "%u", "/etc/passwd").stdout == "0\n"
     assert os.listdir(shared_cli.data / "trash") == []
+
+
+def test_ps_removes_what_a_killed_run_should_have_removed(shared_cli: Cli) -> None:
+    child = shared_cli.popen("run", "--rm", NONE, "--name", "gone", IMAGE, "sleep", "60")
+    wait_for(shared_cli, "gone")
+    child.kill()
+    child.communicate()
+    deadline = time.monotonic() + 10
+    while shared_cli.ok("ps", "--quiet") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert shared_cli.ok("ps", "--all", "--quiet") == ""
+    assert shared_cli.ok("run", "--rm", NONE, "--name", "gone", IMAGE, "echo", "again") == "again\n"

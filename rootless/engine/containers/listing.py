@@ -29,6 +29,7 @@ def list_containers(engine: Engine, values: Mapping[str, Any]) -> list[Row]:
 
     ``all``: not only running ones. ``filter``: ``key=value`` words; a filter by status includes all states. ``last`` N
     or ``latest``: that many newest in any state. ``sort``: a column. ``size``: with sizes; ``ns``: with namespaces.
+    An ended container of ``--rm`` whose starter was killed before it could remove it is removed now, and not shown.
     """
     last = 1 if values.get("latest") else int(values.get("last") or 0)
     filters = values.get("filter") or []
@@ -40,12 +41,20 @@ def list_containers(engine: Engine, values: Mapping[str, Any]) -> list[Row]:
         from rootless.engine.filters import container_filter
 
         test = container_filter(engine, filters)
+    abandoned = False
     for container_id, record in _records(engine, everything):
         current = status(engine, container_id)
         if not everything and current.state != "running":
             continue
+        if record.get("rm") and current.state == "exited":
+            abandoned = True
+            continue
         if test is None or test(record, current):
             rows.append((record.get("created", 0), _row(container_id, record, current, now)))
+    if abandoned:
+        from rootless.engine.containers.removal import sweep
+
+        sweep(engine)
     rows.sort(key=lambda row: row[0], reverse=True)
     found = [row for _, row in (rows[:last] if last else rows)]
     if values.get("size"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 
-from rootless.engine.containers import user_mounts
 from rootless.engine.containers.status import running_ids, status
 from rootless.errors import InUseError, RootlessError
 from storage.errors import NotFoundError, StorageError
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 _POLL = 0.01
 _PATIENCE = 30.0
 _ABANDONED = 60
-"""Seconds after which a ``--rm`` container that neither runs nor is locked has lost who would remove it."""
+"""Seconds after which a ``--rm`` container that was never started and is not locked has lost who would start it."""
 
 
 def remove(engine: Engine, names: Iterable[str], values: Mapping[str, Any]) -> list[str]:
@@ -74,18 +73,11 @@ def discard(engine: Engine, container_id: str, volumes: bool) -> None:
         record = {}
     engine.store.containers.remove(container_id, engine.delete_tree)
     forget_state(engine, container_id)
-    if volumes or record.get("rm"):
-        user_mounts.forget(engine, unused(engine, record.get("anonymous") or []))
+    anonymous = record.get("anonymous")
+    if anonymous and (volumes or record.get("rm")):
+        from rootless.engine.containers.volumes import forget_unused
 
-
-def unused(engine: Engine, names: list[str]) -> list[str]:
-    """Those of the volumes that no container mounts (another may have them by --volumes-from)."""
-    if not names:
-        return []
-    from rootless.engine.volumes import users
-
-    used = users(engine)
-    return [name for name in names if name not in used]
+        forget_unused(engine, anonymous)
 
 
 def forget_state(engine: Engine, container_id: str) -> None:
@@ -189,7 +181,10 @@ def sweep(engine: Engine) -> list[str]:
     removed = []
     limit = time.time_ns() - _ABANDONED * 1_000_000_000
     for container_id, record in engine.store.containers.list():
-        if not record.get("rm") or record.get("created", 0) > limit or status(engine, container_id).state == "running":
+        if not record.get("rm"):
+            continue
+        state = status(engine, container_id).state
+        if state == "running" or (state == "created" and record.get("created", 0) > limit):
             continue
         lock = engine.store.containers.lock(container_id)
         try:
