@@ -6,8 +6,8 @@ import time
 
 from rootless.engine.containers.listing import status_text
 from rootless.engine.containers.status import status
+from rootless.engine.containers.volumes import source, users, volumes_of
 from rootless.engine.sizes import container_size, size_of
-from rootless.engine.volumes import source, users, volumes_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
-"""Volumes: create, list, inspect, remove, and which containers use them."""
+"""The commands of volumes: create, list, inspect, remove, prune."""
 
 from __future__ import annotations
 
+from rootless.engine.containers.volumes import check_options, source, users
 from rootless.errors import InUseError, RootlessError, UsageError
 from storage.errors import NameInUseError, NotFoundError, StorageError
 
@@ -32,47 +33,6 @@ def create(engine: Engine, name: str | None, values: Mapping[str, Any]) -> str:
         if name and values.get("ignore"):
             return name
         raise
-
-
-def check_options(options: Mapping[str, str]) -> None:
-    """The options of the local driver that work without root: a bind of a directory of the host.
-
-    Anything else is mount(8) work: its result would have to be shared between containers, which only root can arrange.
-    """
-    if not options:
-        return
-    words = options.get("o", "").split(",")
-    kind = options.get("type", "none")
-    device = options.get("device", "")
-    known = not set(options) - {"type", "o", "device"}
-    if not known or kind not in ("none", "bind") or "bind" not in words or not device.startswith("/"):
-        hint = "without root only a bind works: --opt type=none --opt o=bind --opt device=/DIRECTORY"
-        raise UsageError("cannot mount a volume with these options", hint)
-    if set(words) - {"bind", "rbind", "ro", "rw", "noexec", "nodev", "nosuid"}:
-        raise UsageError(f"cannot use the volume options o={options['o'][:80]}", "use bind, ro, noexec, nodev, nosuid")
-
-
-def source(engine: Engine, record: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """(directory of the host that the volume stands for, mount options that it adds)."""
-    options = record["options"]
-    if options:
-        words = [word for word in options.get("o", "").split(",") if word not in ("bind", "rbind", "rw")]
-        return options["device"], words
-    return engine.store.volumes.path(record["name"]), []
-
-
-def users(engine: Engine) -> dict[str, list[str]]:
-    """Ids of the containers that mount each volume, by the volume's name."""
-    found: dict[str, list[str]] = {}
-    for container_id, record in engine.store.containers.list():
-        for name in volumes_of(record):
-            found.setdefault(name, []).append(container_id)
-    return found
-
-
-def volumes_of(record: Mapping[str, Any]) -> list[str]:
-    """Names of the volumes that a container mounts."""
-    return [mount["Name"] for mount in record.get("mounts", []) if mount["Type"] == "volume"]
 
 
 def _shape(engine: Engine, record: Mapping[str, Any], count: int) -> dict[str, Any]:

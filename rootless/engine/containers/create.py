@@ -132,7 +132,10 @@ def _furnish(
 def undo(engine: Engine, container_id: str, volumes: Sequence[str]) -> None:
     """Take away a container that could not be made, and the volumes made for it."""
     engine.store.containers.remove(container_id, engine.delete_tree)
-    user_mounts.forget(engine, volumes)
+    if volumes:
+        from rootless.engine.containers.volumes import forget
+
+        forget(engine, volumes)
 
 
 def _replace(engine: Engine, options: RunOptions) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 
 from rootless.errors import RootlessError
-from storage.errors import NotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,15 +109,6 @@ def resolve(
     return found
 
 
-def forget(engine: Engine, volumes: Iterable[str]) -> None:
-    """Remove volumes that were made for a container that could not be."""
-    for name in volumes:
-        try:
-            engine.store.volumes.remove(name, engine.delete_tree)
-        except NotFoundError:
-            continue
-
-
 def _resolve_one(engine: Engine, mount: UserMount, scratch: str, durable: bool, found: Resolved) -> None:
     kind, destination, options = mount["type"], mount["destination"], list(mount["options"])
     if kind in ("tmpfs", "devpts"):
@@ -151,7 +141,7 @@ def _resolve_one(engine: Engine, mount: UserMount, scratch: str, durable: bool, 
 def _volume(
     engine: Engine, mount: UserMount, options: list[str], durable: bool, found: Resolved
 ) -> tuple[str, str]:
-    from rootless.engine import volumes
+    from rootless.engine.containers import volumes
 
     store = engine.store.volumes
     name = mount["source"]
