@@ -100,16 +100,3 @@ def write(path: str, data: bytes, mode: int = 0o600, durable: bool = True) -> No
             sync_directory(directory or ".")
     except OSError as error:
         raise os_error(f"cannot write {name} in {directory or '.'}", error) from error
-
-
-def sync_fs(path: str) -> None:
-    """Put all that was written to the file system of directory ``path`` on disk (``syncfs(2)``)."""
-    from storage import sys as calls
-
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        calls.syncfs(fd)
-    except OSError as error:
-        raise os_error(f"cannot write {path} to disk", error) from error
-    finally:
-        os.close(fd)

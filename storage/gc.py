@@ -1,7 +1,7 @@
 """Removing what nothing needs any longer: content without an image, half-done work, the trash.
 
 Nothing is counted. What is in use is found anew each time from the index and the records, so what a killed process
-left behind is found too. Who adds content (a pull, a load, a build) holds ``adding(layout)`` until the image is in
+left behind is found too. Who adds content (a pull, a load, an import) holds ``adding(layout)`` until the image is in
 the index; collecting waits for nobody and then leaves everything for the next time.
 """
 
@@ -11,7 +11,7 @@ import os
 import time
 
 from storage import atomic, locks, reserve, trees
-from storage.errors import NotFoundError, StorageError
+from storage.errors import StorageError
 from storage.layout import names_in
 from storage.locks import Lock
 from storage.oci import is_digest
@@ -148,22 +148,6 @@ def prune_images(
             continue  # damaged: for `system check`
         removed.append((identifier, store.images.remove(image)))
     collect(store, delete_tree)
-    return removed
-
-
-def prune_volumes(
-    store: Store, in_use: Container[str], *, named: bool = False, delete_tree: DeleteTree | None = None
-) -> list[str]:
-    """Remove the anonymous volumes (``named``: all) that are not ``in_use``; return their names."""
-    removed = []
-    for record in store.volumes.list():
-        if record["name"] in in_use or not (named or record["anonymous"]):
-            continue
-        try:
-            store.volumes.remove(record["name"], delete_tree)
-        except NotFoundError:
-            continue  # another prune was faster
-        removed.append(record["name"])
     return removed
 
 

@@ -16,7 +16,6 @@ RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
 RENAME_NOREPLACE = 1  # renameat2(2)
-RENAME_EXCHANGE = 2
 
 AT_FDCWD = -100
 
@@ -67,7 +66,7 @@ def openat2(dirfd: int, path: bytes | str, flags: int, resolve: int, mode: int =
 
 
 def renameat2(old_dirfd: int, old: bytes | str, new_dirfd: int, new: bytes | str, flags: int) -> None:
-    """renameat2(2) with RENAME_NOREPLACE or RENAME_EXCHANGE."""
+    """renameat2(2) with RENAME_NOREPLACE."""
     _check(_renameat2(old_dirfd, os.fsencode(old), new_dirfd, os.fsencode(new), flags), new)
 
 

@@ -56,7 +56,6 @@ class TreeCopy:
         self._capability_root = capability_root
         self._links: dict[tuple[int, int], str] = {}
         self._root = -1
-        self.copied = 0  # bytes of file data
         self._reflinks = True
 
     def copy(self, source: str, target: str) -> None:
@@ -153,7 +152,6 @@ class TreeCopy:
             os.close(source_fd)
 
     def _data(self, source: int, target: int, status: os.stat_result) -> None:
-        self.copied += status.st_size
         if self._reflinks:
             self._reflinks = calls.clone_file(target, source)
             if self._reflinks:

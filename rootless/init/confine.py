@@ -53,6 +53,7 @@ def check_mapped(identity: Identity, idmap: IdMap, site: Site) -> None:
     for kind, number, host in (
         ("user", identity.uid, idmap.host_uid(identity.uid)),
         ("group", identity.gid, idmap.host_gid(identity.gid)),
+        *(("group", group, idmap.host_gid(group)) for group in identity.asked),
     ):
         if host is None:
             raise RootlessError(
@@ -95,7 +96,7 @@ def lock(plan: Plan) -> None:
     if not plan.seccomp:
         return
     try:
-        seccomp.load(plan.seccomp, plan.seccomp_flags)
+        seccomp.load(plan.seccomp)
     except OSError as error:
         raise RootlessError(f"cannot load the seccomp filter: {os.strerror(error.errno or errno.EINVAL)}") from error
     if not plan.no_new_privileges:

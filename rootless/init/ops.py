@@ -79,12 +79,11 @@ class Site:
     shim's pid namespace.
     """
 
-    __slots__ = ("devpts", "empty", "notes", "null", "own_pid", "proc", "proc_attached", "root")
+    __slots__ = ("devpts", "empty", "notes", "null", "own_pid", "proc", "root")
 
     def __init__(self) -> None:
         self.root = self.proc = self.null = self.devpts = self.empty = -1
         self.own_pid = True
-        self.proc_attached = False
         self.notes: list[str] = []
 
     def open_null(self) -> int:
@@ -186,7 +185,6 @@ class NewMount:
             _attach(site.proc, target, self.target)
             if self.attributes:
                 mount_setattr(site.proc, self.attributes)
-        site.proc_attached = True
 
     def _fill(self, site: Site, mount: int) -> None:
         from rootless.init.copy_up import copy_directory

@@ -79,7 +79,7 @@ class Plan:
         "files_dir", "foreign", "fuse_overlayfs", "hooks", "hostname", "idmap", "joined", "limits", "make_cwd",
         "masked", "namespaces", "no_new_privileges", "oom_score_adj", "operations", "passwd_entry", "persona",
         "preserve_fds", "read_only_paths", "reaper", "root_propagation", "root_read_only", "rootfs", "seccomp",
-        "seccomp_flags", "sysctls", "terminal", "user", "wait_attached",
+        "sysctls", "terminal", "user", "wait_attached",
     )  # fmt: skip
 
     def __init__(
@@ -108,7 +108,6 @@ class Plan:
         capabilities: Capabilities,
         no_new_privileges: bool,
         seccomp: bytes | None,
-        seccomp_flags: int,
         limits: list[Limit],
         oom_score_adj: int | None,
         persona: int | None,
@@ -143,7 +142,6 @@ class Plan:
         self.capabilities = capabilities
         self.no_new_privileges = no_new_privileges
         self.seccomp = seccomp
-        self.seccomp_flags = seccomp_flags
         self.limits = limits
         self.oom_score_adj = oom_score_adj
         self.persona = persona

@@ -43,14 +43,6 @@ def effective() -> int:
         return int(file.read(1 << 16).partition(b"\nCapEff:")[2].split(None, 1)[0], 16)
 
 
-def last_capability() -> int:
-    """The highest capability number that the kernel knows."""
-    number = 40
-    while prctl_quiet(PR_CAPBSET_READ, number + 1) >= 0:
-        number += 1
-    return number
-
-
 def limit_bounding(keep: int) -> None:
     """Drop from the bounding set every capability that is not in ``keep``."""
     number = 0

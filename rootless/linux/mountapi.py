@@ -11,17 +11,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rootless.linux.libc import Path
 
-AT_FDCWD = -100
 AT_EMPTY_PATH, AT_RECURSIVE, AT_SYMLINK_NOFOLLOW = 0x1000, 0x8000, 0x100
 _OPEN_TREE_CLONE, _CLOEXEC = 1, os.O_CLOEXEC
 _MOVE_MOUNT_F_EMPTY_PATH, _MOVE_MOUNT_T_EMPTY_PATH = 0x4, 0x40
-_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_SET_FD, _FSCONFIG_CREATE = 0, 1, 5, 6
+_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CREATE = 0, 1, 6
 _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 
 # Attributes of one mount: mount_setattr(2)
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
 MOUNT_ATTR_ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_STRICTATIME = 0x70, 0x10, 0x20
-MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_IDMAP, MOUNT_ATTR_NOSYMFOLLOW = 0x80, 0x100000, 0x200000
+MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOSYMFOLLOW = 0x80, 0x200000
 
 _open_tree = system_call(c_int, c_char_p, c_uint)
 _move_mount = system_call(c_int, c_char_p, c_int, c_char_p, c_uint)
@@ -64,13 +63,6 @@ def mount_setattr(
         fail("mount_setattr")
 
 
-def idmap_mount(mount: int, user_namespace: int, *, recursive: bool = False) -> None:
-    """Map the owners that the detached mount ``mount`` shows through ``user_namespace`` (a descriptor of it)."""
-    flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
-    if _mount_setattr(442, mount, b"", flags, pack("QQQQ", MOUNT_ATTR_IDMAP, 0, 0, user_namespace), 32):
-        fail("mount_setattr")
-
-
 def fsopen(kind: str) -> int:
     """A new, empty configuration of a file system of the given kind."""
     result = _fsopen(430, kind.encode(), _FSOPEN_CLOEXEC)
@@ -87,12 +79,6 @@ def fsconfig(context: int, key: str, value: Path | None = None) -> None:
         result = _fsconfig(431, context, _FSCONFIG_SET_STRING, key.encode(), os.fsencode(value), 0)
     if result:
         fail(f"fsconfig {key}", value)
-
-
-def fsconfig_fd(context: int, key: str, fd: int) -> None:
-    """Set the option ``key`` to the open directory or file ``fd``."""
-    if _fsconfig(431, context, _FSCONFIG_SET_FD, key.encode(), None, fd):
-        fail(f"fsconfig {key}")
 
 
 def fsmount(context: int, attributes: int = 0, kind: str | None = None) -> int:

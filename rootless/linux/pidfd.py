@@ -7,7 +7,6 @@ import os
 from rootless.linux.libc import c_int, c_uint, c_void_p, fail, system_call
 
 _pidfd_send_signal = system_call(c_int, c_int, c_void_p, c_uint)
-_pidfd_getfd = system_call(c_int, c_int, c_uint)
 
 
 def pidfd_open(pid: int) -> int:
@@ -23,11 +22,3 @@ def pidfd_send_signal(pidfd: int, signal: int) -> bool:
         fail("pidfd_send_signal")
     except ProcessLookupError:
         return False
-
-
-def pidfd_getfd(pidfd: int, fd: int) -> int:
-    """A duplicate of another process's descriptor."""
-    result = _pidfd_getfd(438, pidfd, fd, 0)
-    if result < 0:
-        fail("pidfd_getfd")
-    return result

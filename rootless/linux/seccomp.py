@@ -7,20 +7,17 @@ from _struct import pack
 from rootless.linux.libc import SYS_SECCOMP, address_of, c_uint, c_void_p, fail, system_call
 
 _SET_MODE_FILTER = 1
-FLAG_TSYNC, FLAG_LOG, FLAG_SPEC_ALLOW, FLAG_NEW_LISTENER = 1, 2, 4, 8
 _INSTRUCTION = 8
 
 _seccomp = system_call(c_uint, c_uint, c_void_p)
 
 
-def load(program: bytes, flags: int = 0) -> int:
+def load(program: bytes) -> None:
     """Install a BPF program (8 bytes an instruction) for the calling thread and all that it starts.
 
-    Needs no_new_privs or CAP_SYS_ADMIN in the user namespace. Returns 0, or the listener with ``FLAG_NEW_LISTENER``.
+    Needs no_new_privs or CAP_SYS_ADMIN in the user namespace.
     """
     code = bytearray(program)
     header = bytearray(pack("HxxxxxxQ", len(program) // _INSTRUCTION, address_of(code)))
-    result = _seccomp(SYS_SECCOMP, _SET_MODE_FILTER, flags, address_of(header))
-    if result < 0:
+    if _seccomp(SYS_SECCOMP, _SET_MODE_FILTER, 0, address_of(header)):
         fail("seccomp")
-    return result

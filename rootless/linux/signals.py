@@ -8,8 +8,8 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGUSR1, SIGUSR2, SIGPIPE = 1, 2, 3, 9, 10, 12, 13
-SIGTERM, SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH = 15, 17, 18, 19, 20, 21, 22, 28
+SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGPIPE, SIGTERM, SIGCHLD = 1, 2, 3, 9, 13, 15, 17
+SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH = 19, 20, 21, 22, 28
 
 _NAMES = (
     "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU "
@@ -52,14 +52,9 @@ def name(value: int) -> str:
     return "SIGRTMIN" if value == _RTMIN else f"SIGRTMIN+{value - _RTMIN}"
 
 
-def block_all() -> set[int]:
-    """Block every signal; the mask that was in force before."""
-    return set(_signal.pthread_sigmask(_signal.SIG_BLOCK, ALL))
-
-
-def set_mask(mask: set[int]) -> None:
-    """Set the blocked signals."""
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+def block_all() -> None:
+    """Block every signal."""
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, ALL)
 
 
 def reset() -> None:

@@ -144,7 +144,6 @@ def compile(spec: Spec, rootfs: RootfsMount, idmap: IdMap, extras: Extras) -> Pl
         capabilities=_capabilities(process),
         no_new_privileges=process.get("noNewPrivileges", False),
         seccomp=_filter(linux, process, extras),
-        seccomp_flags=extras.get("seccomp_flags", 0),
         limits=_limits(process),
         oom_score_adj=process.get("oomScoreAdj"),
         persona=_personality(linux),

@@ -150,4 +150,3 @@ if TYPE_CHECKING:
         cleanup: list[str]
         files_dir: str
         seccomp: bytes | None
-        seccomp_flags: int

@@ -68,7 +68,7 @@ def _image_volumes(paths: Iterable[str], mode: str) -> dict[str, UserMount]:
         else:
             found[destination] = {
                 "type": "volume", "source": "", "destination": destination, "options": volume_options([]),
-                "copy_up": True, "from_image": True,
+                "copy_up": True,
             }  # fmt: skip
     return found
 

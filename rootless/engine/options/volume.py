@@ -35,7 +35,6 @@ if TYPE_CHECKING:
         subpath: str
         labels: dict[str, str]
         volume_options: dict[str, str]
-        from_image: bool
 
 
 # option -> the group of which one may be given
