@@ -32,8 +32,28 @@ class LateSite:
         return PathFinder.find_spec(name, path, target)
 
 
+def open_missing_streams() -> None:
+    """Put something in the place of each of the descriptors 0, 1 and 2 that the caller has closed.
+
+    Else the next file that is opened, one of the store, would be a container's standard input or output. Each is
+    opened the wrong way round, so that its use fails as that of a closed one does.
+    """
+    modes = (os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)
+    for number, (stream, mode) in enumerate(zip((sys.stdin, sys.stdout, sys.stderr), modes, strict=True)):
+        if stream is None:
+            fd = os.open(os.devnull, mode)
+            os.dup2(fd, number)
+            if fd != number:
+                os.close(fd)
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
 def run() -> NoReturn:
     """Run the command line of the process and end it."""
+    if sys.stdin is None or sys.stdout is None or sys.stderr is None:
+        open_missing_streams()
     if sys.flags.no_site:
         # At the end, as site does: a package cannot take the place of a module of the standard library.
         sys.path.append(os.path.dirname(os.path.dirname(__file__)))
@@ -45,13 +65,13 @@ def run() -> NoReturn:
     # The cycles that a command makes are few and end with the process; the search for them costs 1 ms of a start.
     gc.set_threshold(50_000)
     from rootless.cli.main import main
-    from rootless.cli.report import report
+    from rootless.cli.report import of_output, report
 
     code = main(sys.argv[1:])
     try:
         sys.stdout.flush()
     except OSError as error:
-        code = report(error)
+        code = report(of_output(error))
     # Nothing is left to do: taking the interpreter's modules apart would cost 2 ms.
     os._exit(code)
 

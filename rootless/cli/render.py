@@ -28,9 +28,14 @@ def write(text: str) -> None:
     if os.isatty(1):
         text = printable(text)
     data = text.encode("utf-8", "surrogateescape")
-    sys.stdout.flush()
-    while data:
-        data = data[os.write(1, data) :]
+    try:
+        sys.stdout.flush()
+        while data:
+            data = data[os.write(1, data) :]
+    except OSError as error:
+        from rootless.cli.report import of_output
+
+        raise of_output(error) from None
 
 
 def line(text: str) -> None:

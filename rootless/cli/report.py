@@ -16,6 +16,9 @@ INTERRUPTED = 128 + 2
 BROKEN_PIPE = 128 + 13
 ENGINE_ERROR = 125
 
+LONGEST_LINE = 4000
+"""Characters of one line: what the user typed may be longer, and says less."""
+
 _HINTS = {
     errno.ENOSPC: "free some space: rootless system prune removes what is not used",
     errno.EDQUOT: "free some space: rootless system prune removes what is not used",
@@ -32,8 +35,7 @@ def report(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):
-        # Whoever read our output has gone; what is still buffered must not fail a second time.
-        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)
+        _drop_output()  # whoever read it has gone
         return BROKEN_PIPE
     if os.environ.get("ROOTLESS_DEBUG") == "1":
         import traceback
@@ -60,6 +62,19 @@ def describe(error: BaseException) -> tuple[str, str]:
     )
 
 
+def of_output(error: OSError) -> Exception:
+    """What a failed write to standard output is reported as; a reader who has gone is no error to speak of."""
+    if isinstance(error, BrokenPipeError):
+        return error
+    _drop_output()
+    return RootlessError(f"cannot write to standard output: {error.strerror}")
+
+
+def _drop_output() -> None:
+    """What is still buffered must not fail a second time."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)
+
+
 def print_error(message: str, hint: str = "") -> None:
     """Print a message, and a hint if there is one, on stderr. Neither can move the cursor or change the terminal."""
     print_line(f"Error: {message}")
@@ -71,12 +86,14 @@ def print_line(text: str) -> None:
     """Print one line on stderr, with everything that is not printable escaped."""
     if not text.isprintable():
         text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    if len(text) > LONGEST_LINE:
+        text = f"{text[: LONGEST_LINE - 200]}…{text[-200:]}"
     data = (text + "\n").encode("utf-8", "backslashreplace")
-    try:
-        sys.stdout.flush()
-        os.write(2, data)
-    except OSError:
-        pass  # nobody listens; the exit code still tells
+    for write in (sys.stdout.flush, lambda: os.write(2, data)):
+        try:
+            write()
+        except OSError:
+            pass  # nobody listens; the exit code still tells
 
 
 def _of_system(error: OSError) -> str:

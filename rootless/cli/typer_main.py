@@ -12,7 +12,7 @@ from typer.exceptions import TyperException
 
 from rootless.cli.declare import build_app, program_of
 from rootless.cli.declare.command import Invocation
-from rootless.cli.report import ENGINE_ERROR, print_error
+from rootless.cli.report import ENGINE_ERROR, of_output, print_error
 from rootless.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ def parse(words: list[str], name: str, completion: str) -> Understood | int:
     Returns what the handler needs, or an exit code when all is done (help was printed). Raises `UsageError`.
     """
     command = typer.main.get_command(build_app(program_of(name)))
-    if not words and completion not in os.environ:
-        command.main(["--help"], prog_name=name, standalone_mode=False)
-        sys.stdout.flush()
-        print_error("missing command", f"see '{name} --help'")
-        return ENGINE_ERROR
     try:
+        if not words and completion not in os.environ:
+            command.main(["--help"], prog_name=name, standalone_mode=False)
+            sys.stdout.flush()
+            print_error("missing command", f"see '{name} --help'")
+            return ENGINE_ERROR
         result = command.main(words, prog_name=name, complete_var=completion, standalone_mode=False)
     except UsageError:
         if completion in os.environ:
@@ -39,8 +39,12 @@ def parse(words: list[str], name: str, completion: str) -> Understood | int:
         raise
     except TyperException as error:
         raise _usage_error(error, words, name) from None
-    except SystemExit as end:  # a shell was told what could follow
-        return int(end.code or 0)
+    except OSError as error:  # the declarations read and write nothing but the help
+        raise of_output(error) from None
+    except SystemExit as end:
+        if completion not in os.environ:  # Typer's way out when nobody reads the help
+            raise BrokenPipeError from None
+        return int(end.code or 0)  # a shell was told what could follow
     except typer.Abort:
         raise KeyboardInterrupt from None
     if isinstance(result, Invocation):

@@ -80,7 +80,7 @@ def test_an_output_that_cannot_be_written_is_an_error() -> None:
     with open("/dev/full", "wb") as full:
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, text=True)
     assert result.returncode == 125
-    assert result.stderr.startswith("Error: No space left on device\n")
+    assert result.stderr.startswith("Error: cannot write to standard output: No space left on device\n")
 
 
 def test_half_a_line_is_completed(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
