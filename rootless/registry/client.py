@@ -170,7 +170,8 @@ class Registry:
         said = answer.headers.get("Docker-Content-Digest", digest)
         if said != digest and said.startswith("sha256:"):
             self.options.say(f"warning: {self.endpoint.host} names another digest for {reference} than it sent")
-        return Document(data, document_type(data, answer.headers.get("Content-Type", "")), digest)
+        name = f"{self.endpoint.host}/{self.endpoint.repository}{'@' if ':' in reference else ':'}{reference}"
+        return Document(data, document_type(data, answer.headers.get("Content-Type", ""), name), digest)
 
     def blob(self, digest: str, size: int, offset: int = 0) -> BlobStream:
         """Open a blob at ``offset``, or at 0 if the server does not do ranges. One try.
@@ -189,7 +190,7 @@ class Registry:
                 answer.close()
                 raise WrongRangeError(f"registry {self.endpoint.host} continued a download at the wrong place")
             return BlobStream(answer, offset)
-        self._expect(answer, 200, digest)
+        self._expect(answer, 200, digest, blob=True)
         if answer.length is not None and answer.length != size:
             answer.close()
             raise TransientError(
@@ -220,7 +221,7 @@ class Registry:
             raise auth.unauthorized()
         return answer
 
-    def _expect(self, answer: Answer, status: int, what: str) -> None:
+    def _expect(self, answer: Answer, status: int, what: str, *, blob: bool = False) -> None:
         """Turn any other status into the error that says what happened."""
         if answer.status == status:
             return
@@ -230,8 +231,9 @@ class Registry:
         if answer.status == 404:
             if code == "NAME_UNKNOWN":
                 raise NotFoundAtRegistry(f"cannot find {place}: name unknown: no such repository", "check the name")
-            if what.startswith("sha256:") and code == "BLOB_UNKNOWN":
-                raise NotFoundAtRegistry(f"cannot find blob {what} in {place}: blob unknown to registry")
+            if blob:
+                hint = "the registry lost a part of the image: push it again"
+                raise NotFoundAtRegistry(f"cannot find blob {what} in {place}: blob unknown to registry", hint)
             raise NotFoundAtRegistry(
                 f"cannot find {place}{separator}{what}: manifest unknown", "check the tag, or leave it out for 'latest'"
             )
@@ -254,17 +256,19 @@ def _error_of(answer: Answer) -> tuple[str, str]:
         return "", ""
 
 
-def document_type(data: bytes, content_type: str) -> str:
-    """The media type of a manifest or index: what the document and the header say together.
+def document_type(data: bytes, content_type: str, name: str) -> str:
+    """The media type of the manifest or index called ``name``: what the document and the header say together.
 
     Raises RegistryError if they contradict each other, or name nothing that can be pulled.
     """
     header = content_type.partition(";")[0].strip().lower()
     if header in SCHEMA1_TYPES:
         raise RegistryError(
-            "cannot use the manifest: Docker's schema 1 is not supported", "push the image again with a newer tool"
+            f"cannot use the manifest of {name}: Docker's schema 1 is not supported",
+            "push the image again with a newer tool",
         )
     try:
         return oci.check_media_type(jsonfast.loads_strict(data), None if header in _VAGUE_TYPES else header)
     except StorageError as error:
-        raise RegistryError(f"cannot use the manifest: {error.message}", error.hint) from None
+        hint = error.hint or "what the registry holds under this name is not an image: push it again"
+        raise RegistryError(f"cannot use the manifest of {name}: {error.message}", hint) from None

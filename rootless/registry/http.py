@@ -102,14 +102,14 @@ class Answer:
         """The whole body. Raises RegistryError if it is longer than ``limit`` bytes."""
         if (self.length or 0) > limit:
             self.close()
-            raise RegistryError(f"cannot use the answer of {self.origin.host}: it is larger than {limit} bytes")
+            raise RegistryError(f"cannot use the answer of {self.origin.place}: it is larger than {limit} bytes")
         parts = bytearray()
         for chunk in self.chunks():
             parts += chunk
             if len(parts) > limit:
-                raise RegistryError(f"cannot use the answer of {self.origin.host}: it is larger than {limit} bytes")
+                raise RegistryError(f"cannot use the answer of {self.origin.place}: it is larger than {limit} bytes")
         if self.length is not None and len(parts) < self.length:
-            raise TransientError(f"connection to {self.origin.host} was cut")
+            raise TransientError(f"connection to {self.origin.place} was cut")
         return bytes(parts)
 
     def chunks(self) -> Iterator[bytes]:
@@ -124,13 +124,13 @@ class Answer:
                 elapsed = time.monotonic() - started
                 if elapsed >= self._limits.idle_seconds:
                     if received < self._limits.idle_rate * elapsed:
-                        raise TransientError(f"{self.origin.host} sends too slowly", stalled=True)
+                        raise TransientError(f"{self.origin.place} sends too slowly", stalled=True)
                     started, received = time.monotonic(), 0
                 yield chunk
         except urllib3.exceptions.ReadTimeoutError:
-            raise TransientError(f"{self.origin.host} stopped sending", stalled=True) from None
+            raise TransientError(f"{self.origin.place} stopped sending", stalled=True) from None
         except _BROKEN_BODY:
-            raise TransientError(f"connection to {self.origin.host} was cut") from None
+            raise TransientError(f"connection to {self.origin.place} was cut") from None
         finally:
             self.close()
 
@@ -145,7 +145,7 @@ class Answer:
             self.close()
             busy = "too many requests" if self.status == 429 else f"server error {self.status}"
             raise TransientError(
-                f"registry {self.origin.host} answered {busy}",
+                f"registry {self.origin.place} answered {busy}",
                 "log in for a higher limit, or wait" if self.status == 429 else "try again later",
                 retry_after=wait,
             )
@@ -229,7 +229,7 @@ def _check_headers(answer: Answer) -> None:
     if size > MAX_HEADERS or coding not in ("", "identity"):
         answer.close()
         reason = "its headers are too large" if size > MAX_HEADERS else f"its body is encoded ({printable(coding, 40)})"
-        raise RegistryError(f"cannot use the answer of {answer.origin.host}: {reason}")
+        raise RegistryError(f"cannot use the answer of {answer.origin.place}: {reason}")
 
 
 def explain(error: BaseException, target: Origin, url: str) -> RegistryError:

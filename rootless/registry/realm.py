@@ -40,6 +40,12 @@ class Origin:
     port: int
 
     @property
+    def place(self) -> str:
+        """The host as the user writes it: with the port unless it is the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == {"http": 80, "https": 443}[self.scheme] else f"{host}:{self.port}"
+
+    @property
     def is_loopback(self) -> bool:
         """Whether the host is this machine."""
         address = _address(self.host)

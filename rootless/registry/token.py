@@ -72,7 +72,7 @@ class Authenticator:
 
     def unauthorized(self) -> UnauthorizedError:
         """The error for a registry that will not let us in."""
-        host = self._registry.host
+        host = self._registry.place
         if self._credentials is not None:
             return UnauthorizedError(
                 "unauthorized: invalid username/password",
@@ -128,17 +128,17 @@ class Authenticator:
             raise self.unauthorized()
         if answer.status != 200:
             answer.close()
-            raise RegistryError(f"cannot get a token from {answer.origin.host}: it answered {answer.status}")
+            raise RegistryError(f"cannot get a token from {answer.origin.place}: it answered {answer.status}")
         try:
             document = jsonfast.loads_strict(answer.read(MAX_TOKEN_ANSWER))
         except StorageError:
             document = None
         if not isinstance(document, dict):
-            raise RegistryError(f"cannot get a token from {answer.origin.host}: its answer is not a JSON object")
+            raise RegistryError(f"cannot get a token from {answer.origin.place}: its answer is not a JSON object")
         token = document.get("token") or document.get("access_token")
         usable = isinstance(token, str) and 0 < len(token) <= MAX_TOKEN and token.isascii() and token.isprintable()
         if not usable or " " in str(token):
-            raise RegistryError(f"cannot get a token from {answer.origin.host}: its answer has no usable token")
+            raise RegistryError(f"cannot get a token from {answer.origin.place}: its answer has no usable token")
         return str(token)
 
 

@@ -58,7 +58,7 @@ DOCUMENTS = st.fixed_dictionaries(
 def test_manifests_and_indexes(document: Any, content_type: str) -> None:
     data = json.dumps(document).encode()
     try:
-        media_type = document_type(data, content_type)
+        media_type = document_type(data, content_type, "name")
         if media_type in oci.INDEX_TYPES:
             choose(oci.check_index(document, media_type), wanted({}), "app")
         else:
@@ -71,7 +71,7 @@ def test_manifests_and_indexes(document: Any, content_type: str) -> None:
 @given(st.binary(max_size=200), TYPES)
 def test_any_bytes_as_a_manifest(data: bytes, content_type: str) -> None:
     with pytest.raises(OURS):
-        document_type(data, content_type)
+        document_type(data, content_type, "name")
 
 
 @given(st.dictionaries(st.sampled_from(["auths", "credHelpers"]), JSON | st.dictionaries(st.text(), JSON)))
