@@ -227,7 +227,11 @@ class _Job:
             raise StorageError(f"cannot unpack the layer {worker.diff_id}: its worker was killed")
         record = json.loads(answer)
         if "error" in record:
-            raise StorageError(record["error"], record["hint"])
+            name = worker.diff_id[:19]
+            message = record["error"]
+            raise StorageError(
+                message if worker.diff_id in message else f"cannot unpack the layer {name}: {message}", record["hint"]
+            )
         self._records[worker.diff_id] = record
 
     def _end_workers(self) -> None:

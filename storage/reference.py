@@ -116,7 +116,8 @@ def _has_registry(first: str) -> bool:
 
 
 def _refuse(text: str, why: str) -> InvalidReferenceError:
-    return InvalidReferenceError(f"cannot use {shown(text)} as an image name: invalid reference format: {why}")
+    message = f"cannot use {shown(text)} as an image name: invalid reference format: {why}"
+    return InvalidReferenceError(message, "write it as [REGISTRY[:PORT]/]NAME[:TAG][@DIGEST], the NAME in lower case")
 
 
 def is_short(text: str) -> bool:

@@ -76,7 +76,8 @@ def check_space(store: Store, descriptors: Iterable[Descriptor]) -> None:
     free = status.f_bavail * status.f_frsize
     if needed and needed + SPACE_MARGIN > free:
         raise RootlessError(
-            f"cannot store the image: it needs {needed >> 20} MiB and {free >> 20} MiB are free in {store.layout.data}",
+            f"cannot store the image: it needs {needed >> 20} MiB and {SPACE_MARGIN >> 20} MiB to spare, "
+            f"and {free >> 20} MiB are free in {store.layout.data}",
             "free some space, for example with 'rootless system prune'",
         )
 

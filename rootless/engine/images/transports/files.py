@@ -11,6 +11,7 @@ import os
 import posixpath
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Protocol
 
@@ -151,9 +152,10 @@ class _Member:
 class TarFiles:
     """The files of a tar archive that can be read twice (a regular file)."""
 
-    def __init__(self, path: str) -> None:
-        """Read the archive once. Raises RootlessError or StorageError if it is broken or not an archive."""
+    def __init__(self, path: str, where: str = "") -> None:
+        """Read the archive once; ``where`` is what the user calls it. Raises RootlessError if it is not an archive."""
         self._path = path
+        self._where = where or path
         self._members: dict[str, _Member] = {}
         kept = 0
         for name, member, chunks in self._walk():
@@ -171,32 +173,43 @@ class TarFiles:
             member.data = b"".join(pieces) if member.size <= MAX_DOCUMENT and kept <= MAX_DOCUMENTS else None
             self._members[name] = member
             if len(self._members) > MAX_MEMBERS:
-                raise RootlessError(f"cannot read {path}: it has more than {MAX_MEMBERS} members")
+                raise RootlessError(f"cannot read {self._where}: it has more than {MAX_MEMBERS} members")
         if not self._members:
-            raise RootlessError(f"cannot read {path}: it is empty or not a tar archive")
+            raise RootlessError(f"cannot read {self._where}: it is empty or not a tar archive")
 
     def _walk(self) -> Iterator[tuple[str, _Member, Iterator[bytes]]]:
         """Every file and link of the archive in order, with its bytes."""
         try:
             stream = open(self._path, "rb", buffering=0)  # noqa: SIM115 - closed below, after the generator's last use
         except OSError as error:
-            raise RootlessError(f"cannot read {self._path}: {error.strerror}") from None
-        with stream:
+            raise RootlessError(f"cannot read {self._where}: {error.strerror}") from None
+        with stream, self._failures():
             reader = TarReader(decoded(stream), Limits())
-            try:
-                for entry in reader:
-                    name = posixpath.normpath(os.fsdecode(entry.name))
-                    if entry.kind == tar_reader.REGULAR and entry.sparse is None:
-                        yield name, _Member(size=entry.size), (bytes(view) for view in reader.data())
-                    elif entry.kind in (tar_reader.HARDLINK, tar_reader.SYMLINK):
-                        target = os.fsdecode(entry.linkname)
-                        if entry.kind == tar_reader.SYMLINK:
-                            target = posixpath.join(posixpath.dirname(name), target)
-                        yield name, _Member(link=posixpath.normpath(target)), iter(())
-            except OSError as error:
-                raise RootlessError(f"cannot read {self._path}: {error.strerror}") from None
-            except StorageError as error:
-                raise RootlessError(f"cannot read {self._path}: {error.message}", "the archive is broken") from None
+            for entry in reader:
+                name = posixpath.normpath(os.fsdecode(entry.name))
+                if entry.kind == tar_reader.REGULAR and entry.sparse is None:
+                    yield name, _Member(size=entry.size), self._data(reader)
+                elif entry.kind in (tar_reader.HARDLINK, tar_reader.SYMLINK):
+                    target = os.fsdecode(entry.linkname)
+                    if entry.kind == tar_reader.SYMLINK:
+                        target = posixpath.join(posixpath.dirname(name), target)
+                    yield name, _Member(link=posixpath.normpath(target)), iter(())
+
+    def _data(self, reader: TarReader) -> Iterator[bytes]:
+        """The bytes of the current file. They are asked for outside of :meth:`_walk`."""
+        with self._failures():
+            for view in reader.data():
+                yield bytes(view)
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Name the archive in what goes wrong with it."""
+        try:
+            yield
+        except OSError as error:
+            raise RootlessError(f"cannot read {self._where}: {error.strerror}") from None
+        except StorageError as error:
+            raise RootlessError(f"cannot read {self._where}: {error.message}", "the archive is broken") from None
 
     def _find(self, name: str) -> tuple[str, _Member] | None:
         """The member with the content of ``name``, through at most a few links inside the archive."""
@@ -214,7 +227,7 @@ class TarFiles:
         if found is None:
             return None
         if found[1].data is None:
-            raise RootlessError(f"cannot read {shown(name)} in {self._path}: it is larger than {MAX_DOCUMENT} bytes")
+            raise RootlessError(f"cannot read {shown(name)} in {self._where}: it is larger than {MAX_DOCUMENT} bytes")
         return found[1].data
 
     def target(self, name: str) -> Target | None:
@@ -230,7 +243,7 @@ class TarFiles:
         for name, target in wanted.items():
             found = self._find(name)
             if found is None:
-                raise RootlessError(f"cannot read {self._path}: {shown(name)} is missing", "the archive is incomplete")
+                raise RootlessError(f"cannot read {self._where}: {shown(name)} is missing", "the archive is incomplete")
             waiting[found[0]] = target
         if not waiting:
             return

@@ -94,7 +94,7 @@ def _load_all(engine: Engine, path: str, where: str, progress: Progress | None) 
 
 def _load(store: Store, path: str, where: str, platform: Wanted, send: Send) -> None:
     """Tell the format by what is there. An archive of both formats is read as Docker's, which has the tags."""
-    files: Files = DirectoryFiles(path) if os.path.isdir(path) else TarFiles(path)
+    files: Files = DirectoryFiles(path) if os.path.isdir(path) else TarFiles(path, where)
     if os.path.isdir(path) and docker_archive.is_archive(files) and files.document("version") is not None:
         plain_dir.take(store, files, [name_of_path(path)], platform, where, send)
     elif docker_archive.is_archive(files):
