@@ -24,11 +24,15 @@ _LARGEST = 0xFFFFFFFE
 
 
 class Identity:
-    """The resolved user: ids, supplementary groups, home directory and name ('' if the image has none for it)."""
+    """The resolved user: ids, supplementary groups, home directory and name ('' if the image has none for it).
 
-    __slots__ = ("gid", "groups", "home", "known_group", "name", "uid")
+    ``asked`` are those of the groups that the caller named.
+    """
+
+    __slots__ = ("asked", "gid", "groups", "home", "known_group", "name", "uid")
 
     def __init__(self, uid: int, gid: int, groups: list[int], home: str, name: str, known_group: bool) -> None:
+        self.asked: list[int] = []
         self.uid = uid
         self.gid = gid
         self.groups = groups
@@ -66,7 +70,9 @@ def resolve(root: int, user: User) -> Identity:
         name, home, _ = _account(passwd, user.uid)
         groups = read_regular(root, "/etc/group", _LIMIT) or b"" if user.extra_groups else b""
         extra = _extra(groups, user.extra_groups)
-        return Identity(user.uid, user.gid, _unique([*user.groups, *extra]), home, name, True)
+        found = Identity(user.uid, user.gid, _unique([*user.groups, *extra]), home, name, True)
+        found.asked = extra
+        return found
     group_file = read_regular(root, "/etc/group", _LIMIT) or b""
     who, separator, group = text.partition(":")
     if any(character.isspace() or character == "\0" for character in text) or (separator and not group):
@@ -92,9 +98,12 @@ def resolve(root: int, user: User) -> Identity:
         members = [record for record in _records(group_file, 4) if name in record[3].split(",")]
         supplementary = [int(record[2]) for record in members if int(record[2]) != gid]
     supplementary += user.groups
-    supplementary += _extra(group_file, user.extra_groups)
+    extra = _extra(group_file, user.extra_groups)
+    supplementary += extra
     known = any(int(record[2]) == gid for record in _records(group_file, 3))
-    return Identity(uid, gid, _unique(supplementary), home, name, known)
+    found = Identity(uid, gid, _unique(supplementary), home, name, known)
+    found.asked = extra
+    return found
 
 
 def _gid(text: str) -> int:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from rootless.init.wire import Channel
 
 _CANNOT_INVOKE, _NOT_FOUND = 126, 127
+_LONGEST_MESSAGE = 4096
 _FIFO, _TYPE = 0o010000, 0o170000
 _FREE_FD = 10
 
@@ -81,7 +82,7 @@ def report(caller: Channel, error: BaseException) -> int:
             line = line.tb_next
         where = f" ({line.tb_frame.f_code.co_name}:{line.tb_lineno})" if line else ""
         message, hint, code = f"cannot start the container: {type(error).__name__}: {error}{where}", "", 125
-    caller.send(wire.FAILED, message, hint, code)
+    caller.send(wire.FAILED, message[:_LONGEST_MESSAGE], hint, code)
     return code
 
 
@@ -331,7 +332,8 @@ def open_cwd(plan: Plan, site: ops.Site, identity: Identity) -> int:
         if not plan.make_cwd:
             raise RootlessError(f'workdir "{cwd}" does not exist on container', exit_code=_NOT_FOUND) from None
     except OSError as error:
-        reason = "it leads out of the container" if error.errno in (errno.ELOOP, errno.EXDEV) else error.strerror
+        leads_out = error.errno in (errno.ELOOP, errno.EXDEV)
+        reason = "it leads out of the container" if leads_out else os.strerror(error.errno or errno.EIO)
         raise RootlessError(f"cannot use the working directory {cwd}: {reason}", exit_code=_CANNOT_INVOKE) from None
     fd = make_directory(site.root, cwd)
     own = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)

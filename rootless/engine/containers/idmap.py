@@ -39,6 +39,9 @@ def container_map(wanted: UserNamespace | None, base: IdMap, taken: Iterable[Ran
         found = userns.keep_id(wanted.uid, wanted.gid, wanted.size)
     elif wanted.mode == "map":
         found = userns.intermediate_map(wanted.uids, wanted.gids)
+        if found.host_uid(0) is None or found.host_gid(0) is None:
+            hint = "map uid 0 and gid 0 of the container too: they make its mounts"
+            raise RootlessError("cannot use an id map without the container's root", hint)
     else:
         uids, gids = mapped(base.uids), mapped(base.gids)
         if min(uids, gids) < 2:

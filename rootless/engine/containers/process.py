@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rootless.engine.options.run import RunOptions
 
 MAX_ID = (1 << 31) - 1
+_LONGEST_USER = 512
 
 
 def entrypoint_and_command(
@@ -73,7 +74,8 @@ def working_directory(options: RunOptions, config: Mapping[str, Any]) -> str:
     """The absolute directory that the process starts in; it is resolved, and made, inside the container's root."""
     path = options.workdir or config.get("WorkingDir") or "/"
     if "\0" in path or len(path) > 4095:
-        raise UsageError("cannot use the working directory of the image: not a path")
+        whose = "of --workdir" if options.workdir else "of the image"
+        raise UsageError(f"cannot use the working directory {whose}: it is no path of at most 4095 characters")
     normal = "/" + os.path.normpath("/" + path).lstrip("/")
     if normal == "/proc" or normal.startswith("/proc/"):
         # Through /proc/self/fd a directory of the host could be reached (CVE-2024-21626).
@@ -90,6 +92,8 @@ def user_text(options: RunOptions, config: Mapping[str, Any], keep_id_user: str)
     text = options.user or keep_id_user or str(config.get("User") or "")
     if not text:
         return ""
+    if len(text) > _LONGEST_USER:
+        raise RootlessError(f"cannot run as user {text[:80]!r}…: the name is too long", exit_code=126)
     for part in text.split(":", 1):
         digits = part.lstrip("+-")
         if digits.isdigit() and (part != digits or not digits.isascii() or len(digits) > 10 or int(digits) > MAX_ID):
