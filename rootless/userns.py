@@ -562,7 +562,8 @@ def enter_and_exec(
         try:
             os.execve(path, arguments, environment)
         except PermissionError:
-            denied = True
+            # A directory of PATH that is closed to the user says nothing about the command.
+            denied = denied or os.path.lexists(path) or "/" in name
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:

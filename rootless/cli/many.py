@@ -71,7 +71,8 @@ def choose(args: list[str], everything: bool, what: str, others: bool = False) -
     if everything and args:
         raise UsageError(f"cannot name {what}s together with --all", f"leave away either --all or the {what}s")
     if not (args or everything or others):
-        raise UsageError("you must provide at least one name or id", f"name a {what}, or use --all for all of them")
+        one = "an image" if what == "image" else f"a {what}"
+        raise UsageError("you must provide at least one name or id", f"name {one}, or use --all for all of them")
 
 
 def confirmed(question: str, force: object) -> bool:

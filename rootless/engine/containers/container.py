@@ -54,10 +54,17 @@ class Container:
 
 def load(engine: Engine, container_id: str) -> Container:
     """The container as ``create`` left it on disk. Raises when it is not there or damaged."""
+    from rootless.runtime import validate
+
     record = engine.store.containers.load(container_id)
     directory = engine.store.containers.path(container_id)
     spec = read_json(f"{directory}/config.json", container_id)
     launch = read_json(f"{directory}/launch.json", container_id)
+    try:
+        validate.check(spec)  # type: ignore[arg-type]
+        list(spec["process"]["capabilities"]["bounding"])
+    except (RootlessError, KeyError, TypeError):
+        raise _damaged(container_id, "config.json") from None
     try:
         rows = launch["idmap"]
         idmap = IdMap([(a, b, c) for a, b, c in rows["uids"]], [(a, b, c) for a, b, c in rows["gids"]], rows["name"])
