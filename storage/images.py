@@ -163,7 +163,7 @@ class Images:
 
     def names_of(self, digest: str) -> Texts:
         """The names of the image with manifest ``digest``."""
-        return [name for entry in self.index.entries() if entry["digest"] == digest and (name := name_of(entry))]
+        return [name for entry in self.index.with_digest(digest) if (name := name_of(entry))]
 
     def get(self, name: str) -> Image | None:
         """Return the image with exactly this full name (``docker.io/library/alpine:latest``), or None."""

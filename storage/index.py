@@ -66,26 +66,32 @@ class IndexFile:
 
     def find(self, annotation: str, value: str) -> Descriptor | None:
         """Return an entry whose ``annotation`` is ``value``, or None; the rest of the index is not parsed."""
-        data = self._read()
-        if self._entries is None and data.startswith(_HEAD):
-            needle = jsonfast.dumps({annotation: value})[1:-1].encode("ascii")
-            at = data.find(needle, len(_HEAD))
-            while at >= 0:
-                end = data.find(b"\n", at)
-                line = data[data.rfind(b"\n", 0, at) + 1:end if end >= 0 else len(data)]
-                try:
-                    entry = oci.check_descriptor(jsonfast.loads(line.rstrip(b",")))
-                except StorageError:
-                    break
-                if entry.get("annotations", {}).get(annotation) == value:
-                    return entry
-                at = data.find(needle, end) if end >= 0 else -1
-            else:
-                return None
-        for entry in self.entries():
+        for entry in self._holding(jsonfast.dumps({annotation: value})[1:-1]):
             if entry.get("annotations", {}).get(annotation) == value:
                 return entry
         return None
+
+    def with_digest(self, digest: str) -> list[Descriptor]:
+        """Return the entries of the manifest ``digest``, one for each of its names; the rest is not parsed."""
+        return [entry for entry in self._holding(digest) if entry["digest"] == digest]
+
+    def _holding(self, text: str) -> list[Descriptor]:
+        """Return at least the entries whose line in the file holds ``text``, which no writer of ours breaks up."""
+        data = self._read()
+        if self._entries is not None or not data.startswith(_HEAD):
+            return self.entries()
+        needle = text.encode("ascii")
+        found = []
+        at = data.find(needle, len(_HEAD))
+        while at >= 0:
+            end = data.find(b"\n", at)
+            line = data[data.rfind(b"\n", 0, at) + 1:end if end >= 0 else len(data)]
+            try:
+                found.append(oci.check_descriptor(jsonfast.loads(line.rstrip(b","))))
+            except StorageError:
+                return self.entries()
+            at = data.find(needle, end) if end >= 0 else -1
+        return found
 
     def entries(self) -> list[Descriptor]:
         """Return all entries that are descriptors of a manifest; what others there are is put down in ``damaged``.
