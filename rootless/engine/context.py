@@ -6,6 +6,7 @@ import os
 
 from rootless import paths, userns
 from rootless.errors import RootlessError
+from storage.errors import StorageError, os_error
 from storage.store import Store
 
 TYPE_CHECKING = False
@@ -63,15 +64,15 @@ class Engine:
         return userns.run_in_userns(function, self.idmap)
 
     def _probe(self, mount: RootfsMount) -> str:
-        """Whether the mount works here: empty, or why not."""
+        """Whether the mount works here: empty, or why not. Raises StorageError where it could not be tried."""
         from rootless.engine.containers.probe import attempt
 
         try:
             return userns.run_in_userns(lambda: attempt(mount).encode(), self.idmap, mount_ns=True).decode()
         except RootlessError as error:
-            return error.message
+            raise StorageError(error.message, error.hint) from error
         except OSError as error:
-            return error.strerror or str(error)
+            raise os_error("cannot try a storage driver", error) from error
 
     def run_directory(self, container_id: str) -> str:
         """Where the state of a running container is; gone after a reboot."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Probe = Callable[[RootfsMount], str]
     """Mounts the value in a user namespace, makes a file, replaces one of a lower layer, removes another, and unmounts;
-    returns an empty text, or why it does not work."""
+    returns an empty text, or why it does not work. Raises StorageError where it could not try."""
 
 NAMES = ("overlay", "fuse-overlayfs", "copy")
 _ASKED = "it was asked for"
@@ -25,20 +25,22 @@ _ASKED = "it was asked for"
 def choose(layout: Layout, probe: Probe, in_userns: InUserns, wanted: str = "") -> Driver:
     """The driver ``wanted``, else the first of overlay, fuse-overlayfs and copy that works for this store.
 
-    What works is found by mounting, and remembered in the run directory until the next boot. Raises StorageError for
-    an unknown name, or a driver that is asked for and does not work.
+    What works is found by mounting, and remembered in the run directory until the next boot; a choice that was made
+    because another driver could not be tried (a full disk, a killed helper) is for this time alone. Raises StorageError
+    for an unknown name, or a driver that is asked for and does not work.
     """
     if wanted and wanted not in NAMES:
         raise StorageError(f"cannot use the storage driver {wanted}: unknown", hint=f"known are {', '.join(NAMES)}")
     signature = _signature(layout)
     name, why = _remembered(layout, signature, wanted)
     if not name:
-        name, why = _find(layout, probe, wanted)
-        atomic.write(
-            layout.driver_cache,
-            jsonfast.dump_bytes({"signature": signature, "wanted": wanted, "name": name, "why": why}),
-            durable=False,
-        )
+        name, why, tried = _find(layout, probe, wanted)
+        if tried:
+            atomic.write(
+                layout.driver_cache,
+                jsonfast.dump_bytes({"signature": signature, "wanted": wanted, "name": name, "why": why}),
+                durable=False,
+            )
     return _make(layout, name, why, in_userns)
 
 
@@ -79,19 +81,24 @@ def copying(layout: Layout, why: str, in_userns: InUserns) -> Driver:
     return CopyDriver(layout, why, in_userns)
 
 
-def _find(layout: Layout, probe: Probe, wanted: str) -> tuple[str, str]:
-    """Try the drivers in order; returns the name and why it was chosen."""
+def _find(layout: Layout, probe: Probe, wanted: str) -> tuple[str, str, bool]:
+    """Try the drivers in order; returns the name, why it was chosen, and whether each one asked has really answered."""
     from storage.drivers import trial
 
     if wanted == "copy":
-        return wanted, _ASKED
+        return wanted, _ASKED, True
+    tried = True
     reasons: list[str] = []
     for name in (wanted,) if wanted else ("overlay", "fuse-overlayfs"):
-        reason = trial.overlay(layout, probe) if name == "overlay" else trial.fuse_overlayfs(layout, probe)
+        try:
+            reason = trial.overlay(layout, probe) if name == "overlay" else trial.fuse_overlayfs(layout, probe)
+        except StorageError as error:
+            tried, reason = False, error.message
         if not reason:
-            return name, _ASKED if wanted else "; ".join([*reasons, f"{name} mounts in a user namespace here"])
+            why = _ASKED if wanted else "; ".join([*reasons, f"{name} mounts in a user namespace here"])
+            return name, why, tried
         if wanted:
             hint = "leave it to the program to take one that works here"
             raise StorageError(f"cannot use the storage driver {wanted}: {reason}", hint)
         reasons.append(f"no {name}: {reason}")
-    return "copy", "; ".join(reasons)
+    return "copy", "; ".join(reasons), tried

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rootless import userns
+from rootless.engine.containers import probe
+from rootless.engine.context import Engine
 from storage import drivers
 from storage.drivers import host
 from storage.drivers.overlay import OverlayDriver
@@ -212,12 +215,12 @@ def test_choice_is_remembered_and_explained(store: Store) -> None:
     require("userns", "overlay")
     calls: list[RootfsMount] = []
 
-    def probe(root: RootfsMount) -> str:
+    def counting(root: RootfsMount) -> str:
         calls.append(root)
         return mounting.probe(root)
 
     for _ in range(2):
-        chosen = drivers.choose(store.layout, probe, layers.in_userns)
+        chosen = drivers.choose(store.layout, counting, layers.in_userns)
         assert chosen.name == "overlay"
         assert "mounts" in chosen.why
     assert len(calls) == 1
@@ -228,6 +231,24 @@ def test_choice_falls_back_to_copy(store: Store) -> None:
     chosen = drivers.choose(store.layout, lambda root: "no such thing", layers.in_userns)
     assert chosen.name == "copy"
     assert "no overlay: no such thing" in chosen.why
+
+
+def test_choice_without_an_answer_is_not_remembered(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    require("userns", "overlay")
+
+    def killed(root: RootfsMount) -> str:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError(root)
+
+    def chosen() -> Driver:
+        return Engine(store, userns.default_map(), {}).driver
+
+    with monkeypatch.context() as patch:
+        patch.setattr(probe, "attempt", killed)
+        assert chosen().name == "copy"
+        assert "no overlay: a helper process in the user namespace ended with status -9" in chosen().why
+    assert chosen().name == "overlay"
+    assert os.path.exists(store.layout.driver_cache)
 
 
 @pytest.mark.parametrize("wanted", ["overlay", "vfs"])

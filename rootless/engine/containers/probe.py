@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
+from rootless.errors import RootlessError
 from rootless.init.ops import Site
 from rootless.init.rootfs import Rootfs
 from rootless.linux.signals import SIGKILL
@@ -13,8 +15,28 @@ if TYPE_CHECKING:
     from storage.drivers.base import RootfsMount
 
 
+# For want of memory, descriptors, namespaces or space, or because the process of the file system was killed.
+_PASSING = frozenset((
+    errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.ENOTCONN,
+    errno.ECONNABORTED,
+))  # fmt: skip
+
+
 def attempt(mount: RootfsMount) -> str:
-    """Mount, make a file, replace ``kept``, remove it; empty, or what failed. Runs as root of a user namespace."""
+    """Mount, make a file, replace ``kept``, remove it; empty, or what failed. Runs as root of a user namespace.
+
+    Raises OSError or RootlessError where the failure says nothing of the driver.
+    """
+    try:
+        return _use(mount)
+    except (OSError, RootlessError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError) and cause.errno in _PASSING:
+            raise
+        return str(error.strerror or error) if isinstance(error, OSError) else error.message
+
+
+def _use(mount: RootfsMount) -> str:
     site = Site()
     helper = 0
     if mount["kind"] == "fuse-overlayfs":
