@@ -1,6 +1,6 @@
 """What every source of images has in common: the messages it sends, and the checks before anything is fetched.
 
-A source is a function ``work(send)`` that runs in a child process (``image_worker``). It puts blobs into the store and
+A source is a function ``work(send)`` that runs in a child process (:mod:`.worker`). It puts blobs into the store and
 sends, in this order: any number of ``trying`` and ``note``; for each image one ``image`` message; a ``blob`` message
 whenever a layer is in the store, and while it arrives. Manifests are stored when all their blobs are.
 """
