@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import sys
 
+INTERRUPTED = 128 + 2
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,14 +66,17 @@ def run() -> NoReturn:
 
     # The cycles that a command makes are few and end with the process; the search for them costs 1 ms of a start.
     gc.set_threshold(50_000)
-    from rootless.cli.main import main
-    from rootless.cli.report import of_output, report
-
-    code = main(sys.argv[1:])
     try:
-        sys.stdout.flush()
-    except OSError as error:
-        code = report(of_output(error))
+        from rootless.cli.main import main
+        from rootless.cli.report import of_output, report
+
+        code = main(sys.argv[1:])
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            code = report(of_output(error))
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     # Nothing is left to do: taking the interpreter's modules apart would cost 2 ms.
     os._exit(code)
 

@@ -51,7 +51,7 @@ def prune(engine: Engine, values: Values) -> dict[str, Any]:
     containers = removal.sweep(engine) + removal.prune(engine, filters)
     removed_images = prune_images(engine, {"all": values.get("all"), **filters})
     removed_volumes = volumes.prune(engine, filters) if values.get("volumes") else []
-    gc.sweep(engine.store, engine.delete_tree)
+    gc.sweep(engine.store, engine.delete_tree, parts=True)
     after = size_of(engine, engine.store.layout.data)
     return {
         "containers": containers,

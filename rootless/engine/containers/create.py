@@ -13,6 +13,7 @@ from rootless.engine.containers.record import describe
 from rootless.engine.containers.rootfs import directory_root, find_source, image_root
 from rootless.engine.options.run import RunOptions
 from rootless.errors import RootlessError
+from storage.errors import NameInUseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def prepare(
     wanted = user_mounts.wanted_mounts(engine, options, source.config.get("Volumes") or ())
     if options.replace:
         _replace(engine, options)
-    container_id = engine.store.containers.create(record, options.name or None, durable)
+    container_id = _claim(engine, options, record, durable)
     lock = engine.store.containers.lock(container_id)
     created: list[str] = []
     try:
@@ -136,6 +137,19 @@ def undo(engine: Engine, container_id: str, volumes: Sequence[str]) -> None:
         from rootless.engine.containers.volumes import forget
 
         forget(engine, volumes)
+
+
+def _claim(engine: Engine, options: RunOptions, record: dict[str, Any], durable: bool) -> str:
+    """Make the record and take the name, also from a ``--rm`` container that its killed starter left."""
+    containers = engine.store.containers
+    try:
+        return containers.create(record, options.name or None, durable)
+    except NameInUseError:
+        from rootless.engine.containers.removal import sweep
+
+        if not sweep(engine):
+            raise
+    return containers.create(record, options.name or None, durable)
 
 
 def _replace(engine: Engine, options: RunOptions) -> None:

@@ -11,7 +11,7 @@ from rootless.engine.containers.removal import discard, take_lock
 from rootless.engine.containers.run import foreground
 from rootless.engine.containers.status import status
 from rootless.engine.containers.user_mounts import is_empty
-from rootless.errors import NotFoundError, RootlessError
+from rootless.errors import InUseError, NotFoundError, RootlessError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,10 @@ def start(engine: Engine, names: Sequence[str], values: Mapping[str, Any]) -> in
     container_id = ids[0]
     if status(engine, container_id).state == "running":
         raise RootlessError(f"cannot start container {names[0]}: it is already running")
-    lock = take_lock(engine, container_id)
+    try:
+        lock = take_lock(engine, container_id)
+    except InUseError as error:
+        raise RootlessError(f"cannot start container {names[0]}: another command is using it") from error
     if lock is None:
         raise NotFoundError(f"no container with name or ID {names[0]!r} found: no such container")
     with lock:
