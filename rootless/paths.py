@@ -10,6 +10,8 @@ function      default                         holds
 ============  ==============================  =====================================
 
 As the XDG Base Directory Specification asks, a relative path in one of its variables counts as unset.
+
+And where the system keeps the helpers that this program starts: `helper`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import os
 from rootless.errors import RootlessError
 
 NAME = "rootless"
+_HELPER_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/sbin", "/run/wrappers/bin")
 
 
 def home() -> str:
@@ -114,3 +117,12 @@ def _objection(path: str) -> str:
     if status.st_mode & 0o7777 != 0o700:
         return f"its mode is {status.st_mode & 0o7777:04o}, not 0700"
     return ""
+
+
+def helper(name: str) -> str | None:
+    """The absolute path of a set-id helper such as ``newuidmap``, sought in the system's directories only."""
+    for directory in _HELPER_DIRECTORIES:
+        path = f"{directory}/{name}"
+        if os.access(path, os.X_OK):
+            return path
+    return None

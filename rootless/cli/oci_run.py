@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 
-from rootless import userns
+from rootless import idmaps
 from rootless.cli.oci_log import append
 from rootless.cli.report import describe, print_line
 from rootless.engine.containers.stdio import follow
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rootless.cli.oci_state import Record
+    from rootless.idmaps import IdMap
     from rootless.init.plan import Plan
     from rootless.runtime.spec import IdMapping, Linux, Spec
     from rootless.runtime.state import State
-    from rootless.userns import IdMap
 
 
 def run(record: Record, values: Mapping[str, Any], global_values: Mapping[str, Any]) -> int:
@@ -89,10 +89,10 @@ def id_map(linux: Linux) -> IdMap:
                 "cannot run a container without a user namespace: only root may",
                 'add {"type": "user"} to linux.namespaces, or see `rootless-oci spec --rootless`',
             )
-        return userns.own_map()
+        return idmaps.own_map()
     if not uids and not gids:
-        return userns.default_map()
-    return userns.IdMap(_rows(uids, "uidMappings"), _rows(gids, "gidMappings"))
+        return idmaps.default_map()
+    return idmaps.IdMap(_rows(uids, "uidMappings"), _rows(gids, "gidMappings"))
 
 
 def _rows(mappings: list[IdMapping], where: str) -> list[tuple[int, int, int]]:

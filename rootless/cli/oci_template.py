@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rootless import userns
+from rootless import idmaps
 from rootless.security import defaults, seccomp
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ def document(rootless: bool) -> dict[str, Any]:
         "seccomp": seccomp.default_profile(_CAPABILITIES),
     }
     if rootless:
-        idmap = userns.default_map()
+        idmap = idmaps.default_map()
         linux["uidMappings"], linux["gidMappings"] = _mappings(idmap.uids), _mappings(idmap.gids)
     return {
         "ociVersion": _VERSION,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rootless import userns
+from rootless import idmaps, userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,4 +23,4 @@ def unshare(values: Values, args: list[str], global_values: Values) -> int:
     environment.setdefault("_CONTAINERS_ROOTLESS_UID", str(os.getuid()))
     environment.setdefault("_CONTAINERS_ROOTLESS_GID", str(os.getgid()))
     command = args or [environment.get("SHELL") or "/bin/sh"]
-    userns.enter_and_exec(userns.default_map(), command, environment)
+    userns.enter_and_exec(idmaps.default_map(), command, environment)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rootless import paths, userns
+from rootless import idmaps, paths, userns
 from rootless.errors import RootlessError
 from storage.errors import StorageError, os_error
 from storage.store import Store
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rootless.engine.config import Config
     from rootless.engine.progress import Progress
-    from rootless.userns import IdMap
+    from rootless.idmaps import IdMap
     from storage.drivers.base import Driver, RootfsMount
     from storage.layers import Layers
 
@@ -103,7 +103,7 @@ def open_engine(global_values: Mapping[str, Any]) -> Engine:
     """Open the user's store; ``global_values`` are those of the flags before the command."""
     data = global_values.get("root")
     run = global_values.get("runroot")
-    idmap = userns.default_map()
+    idmap = idmaps.default_map()
     store = Store.open(
         os.path.abspath(data) if data else paths.data_dir(),
         os.path.abspath(run) if run else paths.run_dir(),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rootless.engine.context import Engine
-    from rootless.userns import IdMap
+    from rootless.idmaps import IdMap
 
     Object = dict[str, Any]
 
@@ -124,7 +124,7 @@ def _id_mappings(idmap: IdMap) -> Object:
 
 def _helpers() -> Object:
     """The programs of others that are used where they are installed: absolute path, or why they are missed."""
-    from rootless.userns import helper
+    from rootless.paths import helper
 
     found: Object = {}
     for name, use in (

@@ -11,10 +11,10 @@ from rootless.linux.libc import PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS, getrlimit,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rootless.idmaps import IdMap
     from rootless.init.identity import Identity
     from rootless.init.ops import Site
     from rootless.init.plan import Limit, Plan
-    from rootless.userns import IdMap
 
 _CANNOT_INVOKE = 126
 

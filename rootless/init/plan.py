@@ -4,9 +4,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rootless.idmaps import IdMap
     from rootless.init.hooks import Hook
     from rootless.init.ops import Operation
-    from rootless.userns import IdMap
     from storage.drivers.base import RootfsMount
 
 

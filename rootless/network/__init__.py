@@ -90,7 +90,7 @@ def _with_helper(kind: str, rest: str) -> Network:
         hint = "use none, host, pasta or slirp4netns"
         raise UsageError(f"cannot use the network {kind[:80]!r}: network not found", hint)
     from rootless.network.helper import route_address
-    from rootless.userns import helper
+    from rootless.paths import helper
 
     address = route_address()
     order = (kind,) if kind else ("pasta", "slirp4netns") if address else ("slirp4netns", "pasta")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from rootless.idmaps import default_map
 from rootless.init.delete import delete_directory
-from rootless.userns import default_map, run_in_userns
+from rootless.userns import run_in_userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rootless.userns import IdMap
+    from rootless.idmaps import IdMap
 
 
 def delete_tree(path: str, idmap: IdMap | None = None) -> None:

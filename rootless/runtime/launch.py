@@ -6,11 +6,12 @@ import gc
 import os
 
 from rootless.errors import CannotInvokeError, CommandNotFoundError, RootlessError, UsageError
+from rootless.idmaps import default_map
 from rootless.init import shim, wire
 from rootless.init.identity import Identity
 from rootless.linux import pidfd, signals
 from rootless.linux.libc import CLONE_NEWUSER
-from rootless.userns import await_helpers, default_map, direct, run_in_userns, start_helpers, write_maps
+from rootless.userns import await_helpers, direct, run_in_userns, start_helpers, write_maps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from rootless.runtime import validate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rootless.idmaps import IdMap
     from rootless.init.hooks import Hook
     from rootless.init.ops import Operation
     from rootless.runtime.spec import Device, Extras, Linux, Mount, Process, Spec
-    from rootless.userns import IdMap
     from storage.drivers.base import RootfsMount
 
 _NAMESPACES = {

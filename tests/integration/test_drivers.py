@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rootless import userns
+from rootless import idmaps, userns
 from rootless.engine.containers import probe
 from rootless.engine.context import Engine
 from storage import drivers
@@ -163,7 +163,7 @@ def test_another_id_map(driver: Driver, store: Store, tmp_path: Path) -> None:
     ]
     archives = [layers.archive(items)]
     diff_ids = layers.unpack_all(store.layout, archives, tmp_path)
-    stored, wanted = userns.default_map(), userns.keep_id()
+    stored, wanted = idmaps.default_map(), idmaps.keep_id()
     announced: list[int] = []
     key = ""
     if not driver.maps_ids:
@@ -201,8 +201,8 @@ def test_map_without_the_owner(store: Store, tmp_path: Path) -> None:
     diff_ids = layers.unpack_all(
         store.layout, [layers.archive([layers.file("f", "x", uid=5000), layers.device("n", "c", 1, 3)])], tmp_path
     )
-    stored = userns.default_map()
-    wanted = userns.IdMap([(0, stored.uids[1][1], 100)], [(0, stored.gids[1][1], 100)])
+    stored = idmaps.default_map()
+    wanted = idmaps.IdMap([(0, stored.uids[1][1], 100)], [(0, stored.gids[1][1], 100)])
     remap(store.layout, diff_ids, stored=stored, wanted=wanted, in_userns=layers.in_userns)
     directory = Layers(store.layout).path(diff_ids[0], wanted.key())
     owners = ownership.load(f"{os.path.dirname(directory)}/owners")
@@ -241,7 +241,7 @@ def test_choice_without_an_answer_is_not_remembered(store: Store, monkeypatch: p
         raise AssertionError(root)
 
     def chosen() -> Driver:
-        return Engine(store, userns.default_map(), {}).driver
+        return Engine(store, idmaps.default_map(), {}).driver
 
     with monkeypatch.context() as patch:
         patch.setattr(probe, "attempt", killed)
@@ -268,9 +268,9 @@ def test_throw_away_over_a_directory(driver: Driver, tmp_path: Path) -> None:
     (tmp_path / "root" / "f").write_text("host")
     if driver.name == "copy":
         with pytest.raises(StorageError, match="cannot put an overlay"):
-            host.throw_away(container(tmp_path), str(tmp_path / "root"), driver, userns.default_map())
+            host.throw_away(container(tmp_path), str(tmp_path / "root"), driver, idmaps.default_map())
         return
-    root = host.throw_away(container(tmp_path), str(tmp_path / "root"), driver, userns.default_map())
+    root = host.throw_away(container(tmp_path), str(tmp_path / "root"), driver, idmaps.default_map())
 
     def change(merged: Path) -> str:
         (merged / "f").write_text("changed")
@@ -282,7 +282,7 @@ def test_throw_away_over_a_directory(driver: Driver, tmp_path: Path) -> None:
 
 def test_throw_away_over_the_whole_host(store: Store, tmp_path: Path) -> None:
     require("userns", "overlay")
-    root = host.throw_away(container(tmp_path), "/", OverlayDriver(store.layout, ""), userns.default_map())
+    root = host.throw_away(container(tmp_path), "/", OverlayDriver(store.layout, ""), idmaps.default_map())
     entries = {item["name"]: item for item in root.get("entries", [])}
     assert entries["proc"]["kind"] == entries["dev"]["kind"] == "skip"
     assert entries["usr"]["kind"] == "dir"

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from rootless import userns
+from rootless import idmaps, userns
 from rootless.security.confine import unpacker
 from storage import gc, locks, ownership, trees
 from storage.archive.limits import Limits
@@ -310,7 +310,7 @@ def test_single_id(store: Store, tmp_path: Path) -> None:
     blob.write_bytes(data)
     unpack(
         store.layout, [LayerSource(identity, str(blob))], [identity], confine=unpacker,
-        in_userns=lambda function: userns.run_in_userns(function, userns.single_map()),
+        in_userns=lambda function: userns.run_in_userns(function, idmaps.single_map()),
     )
     tree = Path(Layers(store.layout).path(identity))
     assert {os.stat(tree / name).st_uid for name in ("d", "d/f", "root")} == {os.getuid()}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from rootless import network, userns
+from rootless import network, paths
 from rootless.errors import RootlessError
 from rootless.network import ports
 from rootless.network.helper import NetworkHandle, route_address
@@ -252,7 +252,7 @@ def test_a_reserved_port_is_refused() -> None:
 
 
 def test_without_any_helper(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(userns, "_HELPER_DIRECTORIES", ())
+    monkeypatch.setattr(paths, "_HELPER_DIRECTORIES", ())
     with pytest.raises(RootlessError) as caught:
         network.choose()
     assert "--network none" in caught.value.hint and "passt" in caught.value.hint

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from rootless import userns
+from rootless import idmaps, paths
 from rootless.errors import RootlessError
 from rootless.runtime import launch, plan, state
 from rootless.runtime.bundle import directory_root
@@ -43,7 +43,7 @@ def compiled(given: dict[str, Any], root: Path | dict[str, Any], **extras: Any) 
     mount: Any = root if isinstance(root, dict) else directory_root(str(root))
     document: Any = given
     options: Any = extras
-    return plan.compile(document, mount, userns.default_map(), options)
+    return plan.compile(document, mount, idmaps.default_map(), options)
 
 
 def processes(mark: str) -> list[int]:
@@ -168,7 +168,7 @@ def test_caller_is_killed_at_any_moment(root: Path, tmp_path: Path) -> None:
 def test_fuse_helper_ends_with_the_container(root: Path, tmp_path: Path) -> None:
     require("fuse-overlayfs", "fuse")
     mount = bundles.overlay(tmp_path / "container", root, kind="fuse-overlayfs")
-    process = launch.create(compiled(bundles.spec("true"), mount, fuse_overlayfs=userns.helper("fuse-overlayfs")))
+    process = launch.create(compiled(bundles.spec("true"), mount, fuse_overlayfs=paths.helper("fuse-overlayfs")))
     assert processes(str(tmp_path / "container" / "upper"))
     process.start()
     assert process.wait() == 0

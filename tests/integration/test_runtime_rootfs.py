@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rootless import userns
+from rootless import idmaps, paths, userns
 from rootless.runtime.delete import delete_tree
 from tests.support import bundles
 from tests.support.fixtures import require
@@ -39,7 +39,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 def run(directory: Path, script: str, root: Any, **options: Any) -> CompletedProcess[str]:
     if isinstance(root, dict) and root["kind"] == "fuse-overlayfs":
-        options["fuse_overlayfs"] = userns.helper("fuse-overlayfs")
+        options["fuse_overlayfs"] = paths.helper("fuse-overlayfs")
     return bundles.run(directory, bundles.spec("sh", "-c", script), root, **options)
 
 
@@ -71,14 +71,14 @@ def test_files_of_other_users(tmp_path: Path, base: Path, kind: str) -> None:
     assert done.stdout == "1000\n", done.stderr
     assert run(tmp_path, "stat -c %u:%g /data/x", root).stdout == "1000:1000\n"
     owner = (tmp_path / "container" / "upper" / "data").stat().st_uid
-    assert owner == userns.default_map().host_uid(1000)
+    assert owner == idmaps.default_map().host_uid(1000)
     delete_tree(str(tmp_path / "container"))
     assert not (tmp_path / "container").exists()
 
 
 def test_clean_up_by_the_shim(tmp_path: Path, base: Path, kind: str) -> None:
     root = bundles.overlay(tmp_path / "container", base, kind=kind)
-    owner = "1000" if userns.default_map().host_uid(1000) else "0"
+    owner = "1000" if idmaps.default_map().host_uid(1000) else "0"
     script = f"mkdir -p /data/a/b; touch /data/a/b/c; chown -R {owner} /data; chmod 0 /data/a /data; exit 7"
     assert run(tmp_path, script, root, cleanup=[str(tmp_path / "container")]).returncode == 7
     assert not (tmp_path / "container").exists()
@@ -126,7 +126,7 @@ def test_120_layers(tmp_path: Path, base: Path, old_calls: bool) -> None:
         names = [name for name in os.listdir(f"/proc/self/fd/{root_fd}") if name.startswith("n")]
         return str(len(names)).encode()
 
-    assert userns.run_in_userns(look, userns.default_map(), mount_ns=True) == b"120"
+    assert userns.run_in_userns(look, idmaps.default_map(), mount_ns=True) == b"120"
 
 
 def test_read_only_overlay_of_one_layer(tmp_path: Path, base: Path) -> None:
@@ -177,8 +177,8 @@ def test_the_hosts_files_under_overlays(tmp_path: Path) -> None:
 def test_caller_that_is_not_in_the_map(tmp_path: Path, base: Path) -> None:
     """``--userns=nomap``: the caller's directories are reached before its id is given up; a second start works too."""
     require("overlay", "subuid", "newuidmap")
-    full = userns.default_map()
-    idmap = userns.intermediate_map([(0, 1, full.uids[1][2] - 1)], [(0, 1, full.gids[1][2] - 1)])
+    full = idmaps.default_map()
+    idmap = idmaps.intermediate_map([(0, 1, full.uids[1][2] - 1)], [(0, 1, full.gids[1][2] - 1)])
     hidden = tmp_path / "hidden"
     hidden.mkdir(mode=0o700)
     lower = layer(hidden, "lower", {"name": "lower"})

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from rootless import userns  # noqa: E402
+from rootless import idmaps  # noqa: E402
 from rootless.errors import RootlessError  # noqa: E402
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def create(path: str) -> Process:
     from rootless.runtime import launch, plan
 
     document = json.loads(Path(path).read_text())
-    maps = {"default": userns.default_map, "single": userns.single_map, "keep-id": userns.keep_id}
+    maps = {"default": idmaps.default_map, "single": idmaps.single_map, "keep-id": idmaps.keep_id}
     if "copy_up" in document["extras"]:
         document["extras"]["copy_up"] = [tuple(pair) for pair in document["extras"]["copy_up"]]
     if "seccomp" in document["extras"]:

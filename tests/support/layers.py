@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rootless import userns
+from rootless import idmaps, userns
 from rootless.security.confine import unpacker
 from storage.archive.extract import Extractor
 from storage.archive.limits import Limits
@@ -184,13 +184,13 @@ class Canary:
 
 def in_userns(function: Callable[[], bytes]) -> bytes:
     """Run as root of a user namespace with the caller's default map."""
-    return userns.run_in_userns(function, userns.default_map())
+    return userns.run_in_userns(function, idmaps.default_map())
 
 
 def evaluate(function: Callable[[], Any], mount_ns: bool = False) -> Any:
     """As :func:`in_userns` for a function that returns what JSON can hold."""
     return json.loads(
-        userns.run_in_userns(lambda: json.dumps(function()).encode(), userns.default_map(), mount_ns=mount_ns)
+        userns.run_in_userns(lambda: json.dumps(function()).encode(), idmaps.default_map(), mount_ns=mount_ns)
     )
 
 

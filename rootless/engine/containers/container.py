@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from rootless.errors import RootlessError
-from rootless.userns import IdMap
+from rootless.idmaps import IdMap
 from storage import atomic, jsonfast
 
 TYPE_CHECKING = False

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from rootless.engine.containers.rootfs import Source
     from rootless.engine.context import Engine
     from rootless.engine.options.volume import UserMount
+    from rootless.idmaps import IdMap
     from rootless.network import Network
-    from rootless.userns import IdMap
     from storage.drivers.base import RootfsMount
     from storage.locks import Lock
 
@@ -64,6 +64,8 @@ def prepare(
     record = describe(engine, options, source, arguments, idmap)
     network = networks.choose(options.network, record["ports"])
     record["network_helper"] = network.kind
+    if record["ports"] and not network.helper:
+        engine.tell("Port mappings have been discarded: the container shares the network of the host")
     wanted = user_mounts.wanted_mounts(engine, options, source.config.get("Volumes") or ())
     if options.replace:
         _replace(engine, options)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from rootless import userns
+from rootless import idmaps
 from rootless.errors import RootlessError
 
 TYPE_CHECKING = False
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rootless.engine.options.userns import UserNamespace
-    from rootless.userns import IdMap
+    from rootless.idmaps import IdMap
 
     Ranges = list[tuple[int, int, int]]
 
@@ -36,9 +36,9 @@ def container_map(wanted: UserNamespace | None, base: IdMap, taken: Iterable[Ran
         gid = os.getgid() if wanted.gid is None else wanted.gid
         if wanted.size is None and base.host_uid(uid) == os.getuid() and base.host_gid(gid) == os.getgid():
             return base
-        found = userns.keep_id(wanted.uid, wanted.gid, wanted.size)
+        found = idmaps.keep_id(wanted.uid, wanted.gid, wanted.size)
     elif wanted.mode == "map":
-        found = userns.intermediate_map(wanted.uids, wanted.gids)
+        found = idmaps.intermediate_map(wanted.uids, wanted.gids)
         if found.host_uid(0) is None or found.host_gid(0) is None:
             hint = "map uid 0 and gid 0 of the container too: they make its mounts"
             raise RootlessError("cannot use an id map without the container's root", hint)
@@ -48,11 +48,11 @@ def container_map(wanted: UserNamespace | None, base: IdMap, taken: Iterable[Ran
             hint = "ask for a range in /etc/subuid and /etc/subgid"
             raise RootlessError(f"cannot use --userns={wanted.mode}: the user has no subordinate ids", hint)
         if wanted.mode == "nomap":
-            found = userns.intermediate_map([(0, 1, uids - 1)], [(0, 1, gids - 1)])
+            found = idmaps.intermediate_map([(0, 1, uids - 1)], [(0, 1, gids - 1)])
         else:
             size = wanted.size or AUTO_SIZE
             start = _free_slice(size, min(uids, gids), base.uids, taken)
-            found = userns.intermediate_map([(0, start, size)], [(0, start, size)])
+            found = idmaps.intermediate_map([(0, start, size)], [(0, start, size)])
     return base if found == base else found
 
 

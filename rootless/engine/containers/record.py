@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rootless.engine.containers.rootfs import Source
     from rootless.engine.context import Engine
     from rootless.engine.options.run import RunOptions
-    from rootless.userns import IdMap
+    from rootless.idmaps import IdMap
 
 # What inspect and a later start want to know of the options.
 _KEPT = (

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rootless.engine.context import Engine
     from rootless.engine.options.run import RunOptions
-    from rootless.userns import IdMap
+    from rootless.idmaps import IdMap
     from storage.drivers.base import Driver, RootfsMount
     from storage.images import Image
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rootless.engine.containers.mounts import Mount
     from rootless.engine.options.run import RunOptions
-    from rootless.userns import IdMap
+    from rootless.idmaps import IdMap
 
 OCI_VERSION = "1.2.0"
 UNLIMITED = (1 << 64) - 1

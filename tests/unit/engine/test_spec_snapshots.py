@@ -14,7 +14,7 @@ from rootless.cli import fastparse, grammar
 from rootless.engine.containers import spec_builder, user_mounts
 from rootless.engine.containers.mounts import device_mounts
 from rootless.engine.options.run import RunOptions
-from rootless.userns import IdMap
+from rootless.idmaps import IdMap
 
 SNAPSHOTS = Path(__file__).parents[2] / "snapshots" / "spec"
 IMAGE: dict[str, Any] = {

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from rootless.errors import RootlessError
+from rootless.idmaps import IdMap
 from rootless.init import ops
 from rootless.init.plan import Plan
 from rootless.runtime import plan, validate
 from rootless.runtime.bundle import directory_root
-from rootless.userns import IdMap
 from tests.support import bundles
 
 MAP = IdMap([(0, 1000, 1), (1, 100000, 65536)], [(0, 1000, 1), (1, 100000, 65536)], "")
