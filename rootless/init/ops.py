@@ -39,6 +39,7 @@ from rootless.linux.path import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Protocol
 
     class Operation(Protocol):
@@ -411,8 +412,8 @@ class Links:
         os.close(directory)
 
 
-def mask(site: Site, paths: list[str]) -> None:
-    """Hide each path: a file behind /dev/null, a directory behind an empty read-only tmpfs. Absent ones are skipped."""
+def _present(site: Site, paths: list[str]) -> Iterator[tuple[str, int]]:
+    """Those of the paths that the container has, each with a descriptor of it."""
     for path in paths:
         try:
             target = open_inside(site.root, path)
@@ -420,6 +421,12 @@ def mask(site: Site, paths: list[str]) -> None:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
                 continue
             raise
+        yield path, target
+
+
+def mask(site: Site, paths: list[str]) -> None:
+    """Hide each path: a file behind /dev/null, a directory behind an empty read-only tmpfs. Absent ones are skipped."""
+    for path, target in _present(site, paths):
         directory = os.fstat(target).st_mode & _TYPE == _DIRECTORY
         mount = _empty(site) if directory else open_tree(site.open_null())
         _attach(mount, target, path)
@@ -437,13 +444,7 @@ def _empty(site: Site) -> int:
 
 def make_read_only(site: Site, paths: list[str]) -> None:
     """Make each path, and what is mounted below it, read-only. Absent paths are skipped."""
-    for path in paths:
-        try:
-            target = open_inside(site.root, path)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
-                continue
-            raise
+    for path, target in _present(site, paths):
         mount = open_tree(target, recursive=True)
         mount_setattr(mount, MOUNT_ATTR_RDONLY, recursive=True)
         _attach(mount, target, path)

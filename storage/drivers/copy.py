@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from storage.drivers import directories
 from storage.errors import os_error
 
 TYPE_CHECKING = False
@@ -47,17 +48,7 @@ class CopyDriver:
                 return b""
 
             self._in_userns(run)
-        return {
-            "kind": "directory",
-            "lower": [],
-            "lower_links": [],
-            "links": "",
-            "upper": "",
-            "work": "",
-            "merged": rootfs,
-            "options": [],
-            "readonly": readonly,
-        }
+        return directories.plain(rootfs, readonly)
 
 
 def _flatten(

@@ -1,4 +1,4 @@
-"""What the overlay drivers share: a container's directories, and which layers are seen at all."""
+"""What the drivers share: a container's directories, which layers are seen at all, a directory as it is."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from storage.drivers.base import RootfsMount
     from storage.layout import Layout
 
 OPAQUE = "user.overlay.opaque"
@@ -75,3 +76,18 @@ def links(layout: Layout, lower: Sequence[str]) -> list[str]:
             return []
         names.append(link(layout, directory[len(prefix) : -len("/diff")]))
     return names
+
+
+def plain(path: str, readonly: bool) -> RootfsMount:
+    """The directory ``path`` itself as the root file system: nothing is mounted."""
+    return {
+        "kind": "directory",
+        "lower": [],
+        "lower_links": [],
+        "links": "",
+        "upper": "",
+        "work": "",
+        "merged": path,
+        "options": [],
+        "readonly": readonly,
+    }

@@ -21,17 +21,7 @@ def directory(path: str, readonly: bool = False) -> RootfsMount:
     real = os.path.realpath(path)
     if not os.path.isdir(real):
         raise StorageError(f"cannot use {path} as a root file system: no such directory")
-    return {
-        "kind": "directory",
-        "lower": [],
-        "lower_links": [],
-        "links": "",
-        "upper": "",
-        "work": "",
-        "merged": real,
-        "options": [],
-        "readonly": readonly,
-    }
+    return directories.plain(real, readonly)
 
 
 def throw_away(container_dir: str, path: str, driver: Driver, idmap: IdMap) -> RootfsMount:
