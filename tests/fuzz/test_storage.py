@@ -52,7 +52,7 @@ def test_references(text: str) -> None:
         found = reference.parse(text)
     except StorageError as error:
         assert error.message.isprintable()
-        assert len(error.message) < 400
+        assert len(error.message) < 600
         return
     full = str(found)
     assert str(reference.parse(full)) == full
