@@ -27,7 +27,7 @@ def parse_variables(entries: Iterable[str], host: Mapping[str, str], flag: str =
         key, equals, value = entry.partition("=")
         _check_key(key, entry, flag)
         if "\0" in value:
-            raise UsageError(f"cannot set {key} with {flag}: the value has a NUL byte")
+            raise UsageError(f"cannot set {key[:80]!r} with {flag}: the value has a NUL byte")
         if equals:
             variables[key] = value
         elif key.endswith("*"):
