@@ -76,9 +76,9 @@ def parse_sysctls(entries: Iterable[str], private: Iterable[str]) -> dict[str, s
             raise UsageError(f"cannot use {entry[:80]!r} for --sysctl: it must be key=value")
         needed = _sysctl_namespace(key)
         if not needed:
-            raise UsageError(f"cannot set sysctl {key}: it belongs to the host, not to a container")
+            raise UsageError(f"cannot set sysctl {key[:80]!r}: it belongs to the host, not to a container")
         if needed not in namespaces:
-            raise UsageError(f"cannot set sysctl {key}: the container shares the {needed} namespace with the host")
+            raise UsageError(f"cannot set sysctl {key[:64]!r}: its {needed} namespace is the host's")
         sysctls[key] = value
     return sysctls
 

@@ -64,7 +64,7 @@ def _seccomp(value: str) -> str:
         return value or "default"
     path = os.path.abspath(value)
     if not os.path.isfile(path):
-        raise UsageError(f"cannot read the seccomp profile {value[:200]}: no such file")
+        raise UsageError(f"cannot read the seccomp profile {value[:200]!r}: no such file")
     return path
 
 

@@ -109,7 +109,7 @@ def check_destination(path: str) -> str:
     if normal == "/":
         raise UsageError("cannot mount over the root of the container", "use --rootfs for another root file system")
     if normal == "/proc" or normal.startswith("/proc/"):
-        raise UsageError(f"cannot mount at {normal}: mounts in /proc are refused")
+        raise UsageError(f"cannot mount at {normal[:120]!r}: mounts in /proc are refused")
     return normal
 
 
@@ -143,7 +143,7 @@ def apply_options(mount: UserMount, words: Iterable[str], flag: str) -> None:
         elif kind == "tmpfs" and _tmpfs_option(word, options, flag):
             pass
         else:
-            raise UsageError(f"cannot use the option {word[:80]!r} in {flag} for {mount['destination']}")
+            raise UsageError(f"cannot use the option {word[:80]!r} in {flag} for {mount['destination'][:120]!r}")
     if ("upper" in mount) != ("work" in mount) or ("upper" in mount and not mount.get("overlay")):
         raise UsageError(f"cannot use {flag}: upperdir and workdir go together, with the option O")
     if kind == "tmpfs":
