@@ -36,6 +36,7 @@ def main(words: list[str]) -> int:
     else:
         from rootless.cli import grammar
     global_values: dict[str, Any] = {}
+    handler = ""
     try:
         understood = None if COMPLETION_VARIABLE in os.environ else fastparse.parse(words, grammar)
         if understood is None:
@@ -54,6 +55,9 @@ def main(words: list[str]) -> int:
             from rootless.cli.oci_log import record
 
             record(global_values or fastparse.leading(words, grammar), error)
+        if isinstance(error, UsageError) and not error.hint:
+            command = next((f" {known}" for known, entry in grammar.COMMANDS.items() if entry[0] == handler), "")
+            error.hint = f"see '{name}{command} --help'"
         return report(error)
 
 

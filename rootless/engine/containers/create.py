@@ -156,7 +156,7 @@ def _claim(engine: Engine, options: RunOptions, record: dict[str, Any], durable:
 
 def _replace(engine: Engine, options: RunOptions) -> None:
     if not options.name:
-        raise RootlessError("cannot replace a container without --name")
+        raise RootlessError("cannot replace a container without --name", "name the one to replace with --name")
     from rootless.engine.containers.removal import remove
 
     remove(engine, [options.name], {"force": True})

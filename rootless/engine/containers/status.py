@@ -7,6 +7,7 @@ import os
 from rootless.errors import RootlessError
 from rootless.runtime import state as runtime_state
 from storage import atomic, jsonfast
+from storage.errors import NoSpaceError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,6 +100,14 @@ def record_start(engine: Engine, container_id: str, started: int) -> None:
 def record_exit(
     engine: Engine, container_id: str, started: int, finished: int, exit_code: int, error: str = ""
 ) -> None:
-    """Put down how a run ended."""
+    """Put down how a run ended. On a disk that the container has filled the store's reserve is spent on it."""
     document = {"started": started, "finished": finished, "exit_code": exit_code, "error": error}
-    atomic.write(engine.store.layout.container_exit(container_id), jsonfast.dump_bytes(document))
+    layout = engine.store.layout
+    data = jsonfast.dump_bytes(document)
+    try:
+        atomic.write(layout.container_exit(container_id), data)
+    except NoSpaceError:
+        from storage import reserve
+
+        reserve.spend(layout)
+        atomic.write(layout.container_exit(container_id), data)
