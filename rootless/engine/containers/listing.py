@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from rootless.engine.containers.status import running_ids, status
+from rootless.engine.containers.status import is_abandoned, running_ids, status
 from rootless.engine.times import human_duration
 from storage.errors import StorageError
 
@@ -46,15 +46,17 @@ def list_containers(engine: Engine, values: Mapping[str, Any]) -> list[Row]:
         current = status(engine, container_id)
         if not everything and current.state != "running":
             continue
-        if record.get("rm") and current.state == "exited":
+        if current.state != "running" and is_abandoned(engine, record, current.state):
             abandoned = True
-            continue
+            if current.state == "exited":
+                continue
         if test is None or test(record, current):
             rows.append((record.get("created", 0), _row(container_id, record, current, now)))
     if abandoned:
         from rootless.engine.containers.removal import sweep
 
-        sweep(engine)
+        removed = set(sweep(engine))
+        rows = [entry for entry in rows if entry[1]["Id"] not in removed]
     rows.sort(key=lambda row: row[0], reverse=True)
     found = [row for _, row in (rows[:last] if last else rows)]
     if values.get("size"):

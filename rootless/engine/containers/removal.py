@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from rootless.engine.containers.status import running_ids, status
+from rootless.engine.containers.status import is_abandoned, running_ids, status
 from rootless.errors import InUseError, RootlessError
 from storage.errors import NotFoundError, StorageError
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 _POLL = 0.01
 _PATIENCE = 30.0
-_CLAIMED = 1
-"""Seconds within which whoever makes a container has taken its lock."""
 
 
 def remove(engine: Engine, names: Iterable[str], values: Mapping[str, Any]) -> list[str]:
@@ -176,20 +174,11 @@ def prune(engine: Engine, values: Mapping[str, Any]) -> list[str]:
     return removed
 
 
-def _is_over(engine: Engine, container_id: str, record: Mapping[str, Any]) -> bool:
-    """Whether a ``--rm`` container has run, or cannot run any more: ``run`` keeps nothing for a later start."""
-    state = status(engine, container_id).state
-    if state != "created":
-        return state != "running"
-    claimed = record.get("created", 0) < time.time_ns() - _CLAIMED * 1_000_000_000
-    return claimed and not os.path.lexists(f"{engine.store.containers.path(container_id)}/launch.json")
-
-
 def sweep(engine: Engine) -> list[str]:
-    """Remove ``--rm`` containers whose starter was killed, and states without a container; the containers' ids."""
+    """Remove containers whose maker or ``--rm`` starter was killed, and states without one; the containers' ids."""
     removed = []
     for container_id, record in engine.store.containers.list():
-        if not (record.get("rm") and _is_over(engine, container_id, record)):
+        if not is_abandoned(engine, record, status(engine, container_id).state):
             continue
         lock = engine.store.containers.lock(container_id)
         try:

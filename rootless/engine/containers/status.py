@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from rootless.errors import RootlessError
 from rootless.runtime import state as runtime_state
@@ -11,6 +12,7 @@ from storage.errors import NoSpaceError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from rootless.engine.context import Engine
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 KILLED = 128 + 9
 """The exit code of a container whose end nobody saw: it dies with its caller, by SIGKILL."""
 
+
+_CLAIMED = 1
+"""Seconds within which whoever makes a container has taken its lock."""
 
 STARTED = "started"
 """The annotation of the runtime's state that holds when the program was let go, in nanoseconds since the epoch."""
@@ -77,6 +82,18 @@ def status(engine: Engine, container_id: str) -> Status:
         "exited", 0, started, finished or started, code if isinstance(code, int) else KILLED,
         error if isinstance(error, str) else "",
     )  # fmt: skip
+
+
+def is_abandoned(engine: Engine, record: Mapping[str, Any], state: str) -> bool:
+    """Whether nobody will start or remove a container any more, unless its lock says otherwise.
+
+    That is a ``--rm`` container that has run, and one without what a start needs: ``create`` writes that last, and
+    ``run --rm`` never.
+    """
+    if state != "created":
+        return bool(record.get("rm")) and state == "exited"
+    claimed = record.get("created", 0) < time.time_ns() - _CLAIMED * 1_000_000_000
+    return claimed and not os.path.lexists(f"{engine.store.layout.container(record['id'])}/launch.json")
 
 
 def _number(value: object) -> int:
