@@ -122,5 +122,9 @@ def test_needs_no_json_package() -> None:
         f"import sys; sys.path[:0] = {sys.path!r}\n"
         "from storage import jsonfast as j\n"
         "j.loads('[1]')\n"
-        "assert not {'json', 're'} & set(sys.modules)\n")
+        "assert not {'json', 're'} & set(sys.modules)\n"
+        "for cut in ('[\"a\"', '{', '{\"a\"', '\"x'):\n"
+        "    try: j.loads(cut)\n"
+        "    except j.JSONError: del sys.modules['json.decoder']\n"
+        "    else: raise SystemExit(cut)\n")
     subprocess.run([sys.executable, "-I", "-S", "-c", program], check=True)
