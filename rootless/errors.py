@@ -57,3 +57,13 @@ class CommandNotFoundError(RootlessError):
     """The container's command does not exist."""
 
     exit_code = 127
+
+
+def place(error: BaseException) -> str:
+    """Where an exception was raised, as ``file.py:line``; for a defect whose traceback the user does not see."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    if frame is None:
+        return "nowhere"
+    return f"{frame.tb_frame.f_code.co_filename.rpartition('/')[2]}:{frame.tb_lineno}"

@@ -98,7 +98,8 @@ def _kill_inside(pidfd: int, kinds: int, number: int) -> NoReturn:
         if child == 0:
             os.kill(-1, number)
             os._exit(0)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        # Killed itself: a process of the container answered the signal by ending the first one, and so all of them.
+        code = max(0, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     except ProcessLookupError:
         code = 0  # the first process is the only one
     except OSError as error:

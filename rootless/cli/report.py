@@ -9,7 +9,7 @@ import errno
 import os
 import sys
 
-from rootless.errors import RootlessError
+from rootless.errors import RootlessError, place
 from storage.errors import StorageError
 
 INTERRUPTED = 128 + 2
@@ -57,7 +57,7 @@ def describe(error: BaseException) -> tuple[str, str]:
     if isinstance(error, MemoryError):
         return "out of memory", _HINTS[errno.ENOMEM]
     return (
-        f"internal error: {type(error).__name__}: {error} ({_place(error)})",
+        f"internal error: {type(error).__name__}: {error} ({place(error)})",
         "this is a fault of the program; ROOTLESS_DEBUG=1 prints where it happened",
     )
 
@@ -99,12 +99,3 @@ def print_line(text: str) -> None:
 def _of_system(error: OSError) -> str:
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
     return f"cannot use {' and '.join(names)}: {error.strerror}" if names else f"{error.strerror}"
-
-
-def _place(error: BaseException) -> str:
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    if frame is None:
-        return "nowhere"
-    return f"{os.path.basename(frame.tb_frame.f_code.co_filename)}:{frame.tb_lineno}"

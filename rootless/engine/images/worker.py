@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from rootless.errors import RootlessError
+from rootless.errors import RootlessError, place
 from rootless.linux.libc import PR_SET_PDEATHSIG, prctl
 from rootless.linux.signals import SIGKILL, SIGTERM
 from rootless.registry.errors import TransientError
@@ -115,7 +115,8 @@ def _child(work: Callable[[Send], None], writer: int, parent: int) -> NoReturn:
         except KeyboardInterrupt:
             code = 130
         except Exception as error:
-            send(_failure(f"cannot finish: {type(error).__name__}: {error}", "this is a defect of rootless: report it"))
+            what = f"cannot finish: {type(error).__name__}: {error} ({place(error)})"
+            send(_failure(what, "this is a defect of rootless: report it"))
     except BrokenPipeError:
         pass  # nobody listens any more
     finally:
