@@ -214,8 +214,8 @@ def interrupted(cli: Cli, number: signal.Signals, seconds: float, *arguments: st
         except subprocess.TimeoutExpired:
             child.kill()  # it was passed on to a program that does not heed it
     _, error = child.communicate(timeout=10)
-    if seconds > 0.025:  # before, the interpreter itself has the signal
-        assert b"Traceback" not in error and b"internal" not in error, error
+    # Before the first line of the program runs, Python itself answers Ctrl-C with a traceback.
+    assert b"rootless/" not in error and b"storage/" not in error and b"internal" not in error, error
     deadline = time.monotonic() + 5
     while processes(cli) and time.monotonic() < deadline:
         time.sleep(0.02)
