@@ -21,6 +21,7 @@ from storage.store import Store
 from storage.work import WorkDirectory
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789/._-")
+_SEPARATORS = "._-"
 
 
 def source(store: Store, name: str, platform: Wanted) -> Callable[[Send], None]:
@@ -126,5 +127,22 @@ def local_names(names: list[str] | tuple[str, ...]) -> list[str]:
 def name_of_path(path: str) -> str:
     """The name of an image that has none but the path it was read from: ``localhost/PATH:latest``."""
     plain = "".join(character if character in _NAME_CHARACTERS else "-" for character in path.lower())
-    parts = [part.strip("._-") for part in plain.split("/")]
-    return local_names(["/".join(part for part in parts if part) or "image"])[0]
+    parts = [_component(part) for part in plain.split("/")]
+    name = "/".join(part for part in parts if part)
+    try:
+        return reference.parse(f"localhost/{name or 'image'}").tagged()
+    except StorageError:  # too long
+        return reference.parse("localhost/image").tagged()
+
+
+def _component(text: str) -> str:
+    """Leave single separators and put a dash in place of each run of them: two different ones may not meet."""
+    out = ""
+    for character in text.strip(_SEPARATORS):
+        if character not in _SEPARATORS:
+            out += character
+        elif out[-1] in _SEPARATORS:
+            out = out[:-1] + "-"
+        else:
+            out += character
+    return out
