@@ -6,6 +6,7 @@
       FORMAT_VERSION            "1": written last when the store is made
       images.lock               held by whoever changes index.json; content.lock: see storage.gc
       index.copy                what index.json is repaired from
+      events.log                what happened, a line each; events.log.1: what happened before (storage.eventlog)
       reserve                   1 MiB that is given back when a deletion meets a full disk
       images/                   an OCI image layout: oci-layout, index.json, blobs/<algorithm>/<hex>
       layers/<key>/             diff/ (the tree), owners, layer.json; key = <DiffID hex>[.<id map key>]
@@ -43,9 +44,9 @@ class Layout:
     """
 
     __slots__ = (
-        "blobs", "containers", "content_lock", "data", "driver_cache", "engine_run", "format_version", "images",
-        "images_lock", "index", "index_copy", "layers", "links", "map_key", "names", "oci_layout", "reserve", "run",
-        "run_locks", "tmp", "trash", "volumes",
+        "blobs", "containers", "content_lock", "data", "driver_cache", "engine_run", "events", "format_version",
+        "images", "images_lock", "index", "index_copy", "layers", "links", "map_key", "names", "oci_layout", "reserve",
+        "run", "run_locks", "tmp", "trash", "volumes",
     )
 
     def __init__(self, data: str, run: str, map_key: str = "") -> None:
@@ -57,6 +58,7 @@ class Layout:
         self.images_lock = f"{data}/images.lock"
         self.content_lock = f"{data}/content.lock"
         self.index_copy = f"{data}/index.copy"
+        self.events = f"{data}/events.log"
         self.images = f"{data}/images"
         self.index = f"{data}/images/index.json"
         self.oci_layout = f"{data}/images/oci-layout"

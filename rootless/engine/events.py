@@ -1,0 +1,36 @@
+"""What happened to containers, images and volumes, put down for ``rootless events``."""
+
+from __future__ import annotations
+
+from storage import eventlog
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from rootless.engine.context import Engine
+
+
+def note(
+    engine: Engine,
+    kind: str,
+    action: str,
+    object_id: str,
+    about: Mapping[str, Any] | None = None,
+    exit_code: int | None = None,
+    **attributes: str,
+) -> None:
+    """Append an event to the log; costs some microseconds and never fails.
+
+    ``kind`` and ``action`` are podman's words (podman-events(1)): container create, image pull… ``about``: the record
+    of the object, of which ``name``, ``image_name`` and ``labels`` are taken, as far as they are there. ``exit_code``
+    is for containers that died, ``attributes`` for what else is to be told.
+    """
+    about = about or {}
+    labels = about.get("labels")
+    if isinstance(labels, dict):
+        attributes = {**labels, **attributes}
+    path = engine.store.layout.events
+    name, image = about.get("name") or "", about.get("image_name") or ""
+    eventlog.append(path, kind, action, object_id, name, image, attributes, exit_code)
