@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rootless.errors import RootlessError
 from rootless.init import ops
-from rootless.init.plan import Capabilities, Limit, Plan, User
+from rootless.init.plan import Plan
 from rootless.linux import libc
 from rootless.linux.mountapi import (
     MOUNT_ATTR_ATIME,
@@ -17,6 +17,7 @@ from rootless.linux.mountapi import (
     MOUNT_ATTR_RDONLY,
     MOUNT_ATTR_STRICTATIME,
 )
+from rootless.runtime import process as processes
 from rootless.runtime import validate
 
 TYPE_CHECKING = False
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from rootless.idmaps import IdMap
     from rootless.init.hooks import Hook
     from rootless.init.ops import Operation
-    from rootless.runtime.spec import Device, Extras, Linux, Mount, Process, Spec
+    from rootless.runtime.spec import Device, Extras, Linux, Mount, Spec
     from storage.drivers.base import RootfsMount
 
 _NAMESPACES = {
@@ -54,10 +55,6 @@ _IGNORED = frozenset(
     "defaults async sync dirsync mand nomand lazytime nolazytime iversion noiversion silent loud atime norelatime "
     "nostrictatime newinstance nofail auto noauto user nouser".split()
 )
-_RLIMITS = (
-    "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME".split()
-)
-_PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
 _DEVICES = (
     ("null", (1, 3)), ("zero", (1, 5)), ("full", (1, 7)), ("random", (1, 8)), ("urandom", (1, 9)), ("tty", (5, 0)),
 )  # fmt: skip
@@ -134,19 +131,19 @@ def compile(spec: Spec, rootfs: RootfsMount, idmap: IdMap, extras: Extras) -> Pl
         domainname=spec.get("domainname") or sysctls.get("kernel/domainname", ""),
         sysctls=[(path, value) for path, value in sysctls.items() if path not in _NAMES],
         arguments=process["args"],
-        environment=_environment(process),
+        environment=processes.environment(process),
         cwd=process.get("cwd", "/"),
         make_cwd=extras.get("make_cwd", False),
-        user=_user(process, extras),
+        user=processes.user(process, extras),
         passwd_entry=extras.get("passwd_entry", False) and bool(extras.get("files_dir")),
         files_dir=extras.get("files_dir", ""),
         copy_up=list(extras.get("copy_up", [])),
-        capabilities=_capabilities(process),
+        capabilities=processes.capabilities(process),
         no_new_privileges=process.get("noNewPrivileges", False),
-        seccomp=_filter(linux, process, extras),
-        limits=_limits(process),
+        seccomp=processes.call_filter(linux, process, extras),
+        limits=processes.limits(process),
         oom_score_adj=process.get("oomScoreAdj"),
-        persona=_personality(linux),
+        persona=processes.personality(linux),
         terminal=terminal,
         console_size=(size["height"], size["width"]) if size else (0, 0),
         reaper=extras.get("init_binary") == "reaper",
@@ -298,74 +295,6 @@ def _device_operations(devices: list[Device]) -> list[Operation]:
             found.append(ops.Device(path, path, "b" if kind == "b" else "c", number))
     found.append(ops.Links("/dev", _LINKS))
     return found
-
-
-def _environment(process: Process) -> dict[str, str]:
-    """The variables; an entry without ``=`` is none (CVE-2026-57231), a later one wins."""
-    found = {}
-    for entry in process.get("env", []):
-        key, separator, value = entry.partition("=")
-        if key and separator:
-            found[key] = value
-    return found
-
-
-def _user(process: Process, extras: Extras) -> User:
-    user = process.get("user", {})
-    return User(
-        text=extras.get("user"),
-        uid=user.get("uid", 0),
-        gid=user.get("gid", 0),
-        groups=user.get("additionalGids") or [],
-        extra_groups=list(extras.get("groups", [])),
-        keep_groups=extras.get("keep_groups", False),
-        umask=user.get("umask"),
-    )
-
-
-def _capabilities(process: Process) -> Capabilities:
-    """The five sets. Inheritable is what ambient needs and no more (CVE-2022-27650 and its kin)."""
-    from rootless.security.capabilities import NAMES, mask
-
-    sets = process.get("capabilities") or {}
-    for name in {name for names in sets.values() for name in names}:  # type: ignore[attr-defined]
-        if name not in NAMES:
-            raise RootlessError(f"cannot give the capability {name!r}: there is none of that name")
-    bounding, permitted = mask(sets.get("bounding", [])), mask(sets.get("permitted", []))
-    ambient = mask(sets.get("ambient", [])) & permitted
-    return Capabilities(bounding, mask(sets.get("effective", [])) & permitted, permitted, ambient, ambient)
-
-
-def _filter(linux: Linux, process: Process, extras: Extras) -> bytes | None:
-    if "seccomp" in extras:
-        return extras["seccomp"]
-    profile = linux.get("seccomp")
-    if not profile:
-        return None
-    from rootless.security.seccomp import program
-
-    return program(profile, (process.get("capabilities") or {}).get("bounding", []))
-
-
-def _limits(process: Process) -> list[Limit]:
-    found = []
-    for limit in process.get("rlimits") or []:
-        name = limit["type"].upper().removeprefix("RLIMIT_")
-        if name not in _RLIMITS:
-            raise RootlessError(f"cannot set the limit {limit['type']}: there is none of that name")
-        if limit["soft"] > limit["hard"]:
-            raise RootlessError(f"cannot set the limit {name}: soft {limit['soft']} is above hard {limit['hard']}")
-        found.append(Limit(name, _RLIMITS.index(name), limit["soft"], limit["hard"], limit.get("explicit", False)))
-    return found
-
-
-def _personality(linux: Linux) -> int | None:
-    if "personality" not in linux:
-        return None
-    domain = linux["personality"].get("domain", "LINUX")
-    if domain not in _PERSONALITIES:
-        raise RootlessError(f"cannot use the personality {domain!r}")
-    return _PERSONALITIES[domain]
 
 
 def _hooks(spec: Spec) -> dict[str, list[Hook]]:
