@@ -13,6 +13,7 @@ from storage.work import WorkDirectory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from storage.layout import Layout
@@ -240,23 +241,60 @@ class Containers:
                 raise _no_such(container_id) from None
             raise
 
-    def rename(self, container_id: str, name: str) -> None:
-        """Give a container another name. The caller holds its lock. Raises ``NameInUseError``."""
-        record = self.load(container_id)
-        old: str = record["name"]
-        if name == old:
-            return
-        self._check_new_name(name)
-        if not self._take(name, container_id):
-            raise _in_use(name, self._holder(name)[:SHORT_ID_LENGTH])
-        record["name"] = name
-        self.save(container_id, record)
-        if self._holder(old) == container_id:
+    def update(self, container_id: str, change: Callable[[Record], None]) -> Record:
+        """Let ``change`` alter the record of a container, and return it as it is then.
+
+        Two at once come one after the other, whether the container runs or not. Id and name stay (see ``rename``).
+        Raises ``NotFoundError``.
+        """
+        with self._record_lock(container_id):
+            record = self.load(container_id)
+            name: str = record["name"]
+            change(record)
+            record["id"], record["name"] = container_id, name
+            self.save(container_id, record)
+        return record
+
+    def _record_lock(self, container_id: str) -> Lock:
+        """The lock of who changes the record: the container's own is held as long as it runs."""
+        self.path(container_id)
+        lock = Lock(self._layout.container_record_lock(container_id))
+        try:
+            lock.acquire()
+        except NotFoundError:
+            raise _no_such(container_id) from None
+        return lock
+
+    def rename(self, container_id: str, name: str) -> str:
+        """Give a container, running or not, another name; return the one before. Raises ``NameInUseError``."""
+        with self._record_lock(container_id):
+            record = self.load(container_id)
+            old: str = record["name"]
+            if name == old:
+                return old
+            self._check_new_name(name)
+            if not self._take(name, container_id):
+                raise _in_use(name, self._holder(name)[:SHORT_ID_LENGTH])
+            record["name"] = name
             try:
-                os.unlink(self._layout.name(old))
-            except OSError as error:
-                raise os_error(f"cannot give the name {old} up", error) from error
+                self.save(container_id, record)
+            except BaseException:
+                self._give_up(name, container_id)
+                raise
+            self._give_up(old, container_id)
         atomic.sync_directory(self._layout.names)
+        return old
+
+    def _give_up(self, name: str, container_id: str) -> None:
+        """Free a name of the container."""
+        if self._holder(name) != container_id:
+            return
+        try:
+            os.unlink(self._layout.name(name))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise os_error(f"cannot give the name {shown(name)} up", error) from error
 
     def remove(self, container_id: str, delete_tree: DeleteTree | None = None) -> None:
         """Remove a container whose name may then be taken again; its record may be damaged.

@@ -11,7 +11,8 @@
       images/                   an OCI image layout: oci-layout, index.json, blobs/<algorithm>/<hex>
       layers/<key>/             diff/ (the tree), owners, layer.json; key = <DiffID hex>[.<id map key>]
       l/<n>                     short links to ../layers/<key>/diff
-      containers/<id>/          container.json, config.json, upper/ work/ or rootfs/, files/, ctr.log, exit.json
+      containers/<id>/          container.json (record.lock: of who changes it), config.json, upper/ work/ or rootfs/,
+                                files/, ctr.log, exit.json
       names/<name>              link whose target is the container's id
       volumes/<name>/           _data/, volume.json
       tmp/<random>/             half-done work, locked by its maker; *.part: downloads that can be resumed
@@ -124,6 +125,10 @@ class Layout:
     def container_record(self, container_id: str) -> str:
         """What the engine knows of a container."""
         return f"{self.containers}/{container_id}/container.json"
+
+    def container_record_lock(self, container_id: str) -> str:
+        """The lock of who changes the record."""
+        return f"{self.containers}/{container_id}/record.lock"
 
     def container_spec(self, container_id: str) -> str:
         """The runtime specification, which makes the container's directory a bundle."""

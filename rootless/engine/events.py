@@ -27,10 +27,21 @@ def note(
     of the object, of which ``name``, ``image_name`` and ``labels`` are taken, as far as they are there. ``exit_code``
     is for containers that died, ``attributes`` for what else is to be told.
     """
-    about = about or {}
+    eventlog.append(
+        engine.store.layout.events, **described(kind, action, object_id, about or {}, attributes), exit_code=exit_code
+    )
+
+
+def described(
+    kind: str, action: str, object_id: str, about: Mapping[str, Any], attributes: Mapping[str, str]
+) -> dict[str, Any]:
+    """The arguments of ``storage.eventlog.append`` for an event that somebody else writes, as the monitor does."""
     labels = about.get("labels")
-    if isinstance(labels, dict):
-        attributes = {**labels, **attributes}
-    path = engine.store.layout.events
-    name, image = about.get("name") or "", about.get("image_name") or ""
-    eventlog.append(path, kind, action, object_id, name, image, attributes, exit_code)
+    return {
+        "kind": kind,
+        "action": action,
+        "object_id": object_id,
+        "name": about.get("name") or "",
+        "image": about.get("image_name") or "",
+        "attributes": {**labels, **attributes} if isinstance(labels, dict) else dict(attributes),
+    }

@@ -59,21 +59,28 @@ def _days_from_civil(year: int, month: int, day: int) -> int:
     return year * 365 + year // 4 - year // 100 + year // 400 + (153 * shifted + 2) // 5 + day - 1 - 719468
 
 
-def parse_moment(text: str, flag: str) -> int:
-    """Nanoseconds since the epoch from RFC 3339, a date, Unix seconds, or a duration before now (``10m``)."""
-    digits = text.replace(".", "", 1)
+def parse_moment(text: str, flag: str, *, forward: bool = False) -> int:
+    """Nanoseconds since the epoch from RFC 3339, a date, Unix seconds, or a duration before now (``10m``).
+
+    ``forward``: a duration is one after now. A negative duration goes the other way.
+    """
+    whole, point, fraction = text.partition(".")
+    digits = whole[1:] if whole[:1] == "-" else whole
     try:
-        if digits.isascii() and digits.isdigit() and len(text) <= 20:
-            return int(float(text) * 1e9)
+        if digits.isascii() and digits.isdigit() and len(digits) <= 12 and (not point or fraction.isdigit()):
+            nanoseconds = int((fraction + "000000000")[:9])
+            return int(whole) * 1_000_000_000 + (-nanoseconds if whole[0] == "-" else nanoseconds)
         if "T" in text.upper():
             return parse_rfc3339(text if text[-1:] in "Zz" or text[-6:-5] in ("+", "-") else text + "Z")
-        if len(text) == 10 and text[4] == text[7] == "-":
-            return parse_rfc3339(text + "T00:00:00Z")
+        if text[4:5] == text[7:8] == "-" and text[:4].isdigit():
+            return parse_rfc3339(f"{text[:10]}T00:00:00{text[10:] or 'Z'}")
     except ValueError:
         raise UsageError(f"cannot read the time {text[:64]!r} of {flag}") from None
     from rootless.engine.options.values import parse_duration
 
-    return time.time_ns() - int(parse_duration(text, flag) * 1e9)
+    back = text[:1] == "-"
+    length = int(parse_duration(text[1:] if text[:1] in ("-", "+") else text, flag) * 1e9)
+    return time.time_ns() + (length if forward != back else -length)
 
 
 def human_duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rootless.engine.containers.volumes import check_options, source, users
+from rootless.engine.events import note
 from rootless.errors import InUseError, RootlessError, UsageError
 from storage.errors import NameInUseError, NotFoundError, StorageError
 
@@ -28,11 +29,13 @@ def create(engine: Engine, name: str | None, values: Mapping[str, Any]) -> str:
     options = parse_labels(values.get("opt") or [], flag="--opt")
     check_options(options)
     try:
-        return str(engine.store.volumes.create(name or None, "local", labels, options)["name"])
+        record = engine.store.volumes.create(name or None, "local", labels, options)
     except NameInUseError:
         if name and values.get("ignore"):
             return name
         raise
+    note(engine, "volume", "create", "", {"name": record["name"]})
+    return str(record["name"])
 
 
 def _shape(engine: Engine, record: Mapping[str, Any], count: int) -> dict[str, Any]:
@@ -128,6 +131,7 @@ def _remove_one(engine: Engine, name: str, containers: list[str], force: bool) -
 
         remove_containers(engine, containers, {"force": True})
     engine.store.volumes.remove(name, engine.delete_tree)
+    note(engine, "volume", "remove", "", {"name": name})
 
 
 def exists(engine: Engine, name: str) -> bool:
@@ -142,4 +146,7 @@ def prune(engine: Engine, values: Mapping[str, Any]) -> list[str]:
     """
     words = [word for word in values.get("filter") or [] if not word.startswith("all=")]
     rows = list_volumes(engine, {"filter": [*words, "dangling=true"]})
-    return remove(engine, [row["Name"] for row in rows], {})
+    removed = remove(engine, [row["Name"] for row in rows], {})
+    for name in removed:
+        note(engine, "volume", "prune", "", {"name": name})
+    return removed

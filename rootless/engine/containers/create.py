@@ -11,6 +11,7 @@ from rootless.engine.containers.container import Container
 from rootless.engine.containers.mounts import device_mounts
 from rootless.engine.containers.record import describe
 from rootless.engine.containers.rootfs import directory_root, find_source, image_root
+from rootless.engine.events import note
 from rootless.engine.options.run import RunOptions
 from rootless.errors import RootlessError
 from storage.errors import NameInUseError
@@ -81,6 +82,7 @@ def prepare(
         undo(engine, container_id, created)
         lock.release()
         raise
+    note(engine, "container", "create", container_id, record)
     return container, network, lock
 
 

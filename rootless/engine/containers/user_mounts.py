@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 
+from rootless.engine.events import note
 from rootless.errors import RootlessError
 
 TYPE_CHECKING = False
@@ -152,6 +153,7 @@ def _volume(
         volumes.check_options(chosen)
         record = store.create(name or None, "local", mount.get("labels"), chosen, not name, durable)
         found.created.append(record["name"])
+        note(engine, "volume", "create", "", {"name": record["name"]})
         if not name:
             found.anonymous.append(record["name"])
     source, extra = volumes.source(engine, record)

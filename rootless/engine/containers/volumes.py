@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rootless.engine.events import note
 from rootless.errors import UsageError
 from storage.errors import NotFoundError
 
@@ -61,6 +62,7 @@ def forget(engine: Engine, names: Iterable[str]) -> None:
             engine.store.volumes.remove(name, engine.delete_tree)
         except NotFoundError:
             continue
+        note(engine, "volume", "remove", "", {"name": name})
 
 
 def forget_unused(engine: Engine, names: Iterable[str]) -> None:

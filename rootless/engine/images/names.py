@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rootless.engine.events import note
 from rootless.errors import InUseError, NotFoundError, UsageError
 
 TYPE_CHECKING = False
@@ -30,6 +31,7 @@ def tag(engine: Engine, name: str, new_names: list[str]) -> None:
     image = find(engine, name)
     for new_name in [local_name(new_name) for new_name in new_names]:
         engine.store.images.tag(image, new_name)
+        note(engine, "image", "tag", image.id, {"name": new_name})
 
 
 def untag(engine: Engine, name: str, old_names: list[str]) -> None:
@@ -37,6 +39,7 @@ def untag(engine: Engine, name: str, old_names: list[str]) -> None:
     image = find(engine, name)
     for old_name in [name_of(image, old_name) for old_name in old_names] or list(image.names):
         engine.store.images.untag(old_name)
+        note(engine, "image", "untag", image.id, {"name": old_name})
 
 
 def name_of(image: Image, text: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rootless.engine.context import Engine
+from rootless.engine.events import note
 from rootless.engine.images import platform as image_platform
 from rootless.engine.images import source as image_source
 from rootless.engine.images.install import Installed, install
@@ -41,10 +42,13 @@ def pull(engine: Engine, name: str, values: Values, progress: Progress | None = 
     if policy == "never":
         raise RootlessError(f"{name}: image not known", "use another --policy to fetch it")
     try:
-        return _fetch(engine, name, values, shown)[0].image.id
-    except RootlessError:
+        image_id = _fetch(engine, name, values, shown)[0].image.id
+        note(engine, "image", "pull", image_id, {"name": name})
+        return image_id
+    except RootlessError as error:
         if policy == "newer" and kept is not None and not engine.layers.missing(kept.diff_ids):
             return kept.id  # as podman: no registry, no newer image
+        note(engine, "image", "pull-error", "", {"name": name}, Error=error.message)
         raise
 
 

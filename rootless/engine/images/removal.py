@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rootless.engine.events import note
 from rootless.engine.filters import has_label, until
 from rootless.engine.images import names
 from rootless.engine.images.listing import created_ns, labels
@@ -38,6 +39,7 @@ def _remove_one(engine: Engine, image: Image, name: str, force: bool) -> list[st
     if not _is_id(image, name) and len(image.names) > 1:
         full = names.name_of(image, name)
         engine.store.images.untag(full)
+        note(engine, "image", "untag", image.id, {"name": full})
         return [f"Untagged: {full}"]
     if len(image.names) > 1 and not force:
         raise RootlessError(
@@ -53,6 +55,7 @@ def _remove_one(engine: Engine, image: Image, name: str, force: bool) -> list[st
 
         remove_containers(engine, [container_id for container_id, _ in users], {"force": True})
     removed = gc.remove_image(engine.store, image, engine.delete_tree)
+    _tell(engine, image.id, removed)
     return [*(f"Untagged: {old}" for old in removed), f"Deleted: {image.id}"]
 
 
@@ -75,4 +78,12 @@ def prune(engine: Engine, values: Mapping[str, Any]) -> list[str]:
         if not fits or (moment and created_ns(image) >= moment):
             keep.add(image.id)
     removed = gc.prune_images(engine.store, keep, named=bool(values.get("all")), delete_tree=engine.delete_tree)
+    for image_id, old in removed:
+        _tell(engine, image_id, old)
     return list(dict.fromkeys(image_id for image_id, _ in removed))
+
+
+def _tell(engine: Engine, image_id: str, old: list[str]) -> None:
+    for name in old:
+        note(engine, "image", "untag", image_id, {"name": name})
+    note(engine, "image", "remove", image_id, {"name": old[0] if old else image_id})

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 from rootless.engine.context import Engine
+from rootless.engine.events import note
 from rootless.engine.images import platform as image_platform
 from rootless.engine.images.install import install
 from rootless.engine.images.platform import Wanted
@@ -90,6 +91,8 @@ def load(engine: Engine, path: str, progress: Progress | None = None) -> list[st
 def _load_all(engine: Engine, path: str, where: str, progress: Progress | None) -> list[str]:
     platform = image_platform.wanted({})
     found = install(engine, lambda send: _load(engine.store, path, where, platform, send), progress or Progress())
+    for installed in found:
+        note(engine, "image", "loadfromarchive", installed.image.id, {"name": where})
     return [name for installed in found for name in installed.names or [f"sha256:{installed.image.id}"]]
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any
 
 from rootless.engine.context import Engine
+from rootless.engine.events import note
 from rootless.engine.images import platform as image_platform
 from rootless.engine.images import source as image_source
 from rootless.engine.images.changes import apply_changes
@@ -67,7 +68,9 @@ def import_image(
         def work(send: Send) -> None:
             _take(engine.store, path, origin, config, names, send)
 
-        return install(engine, work, progress or Progress())[0].image.id
+        image_id = install(engine, work, progress or Progress())[0].image.id
+    note(engine, "image", "import", image_id, {"name": names[0] if names else image_id})
+    return image_id
 
 
 @dataclass(frozen=True)
