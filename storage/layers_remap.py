@@ -8,12 +8,13 @@ import shutil
 from collections.abc import Callable
 
 from storage import idmaps, ownership, trees
+from storage.archive.xattrs import Shift
 from storage.errors import StorageError, os_error
 from storage.layers import Layers, layer_key
 from storage.layers_publish import publish
 from storage.layout import Layout
 from storage.ownership import OVERFLOW, OwnersWriter
-from storage.treecopy import Shift, TreeCopy
+from storage.treecopy import TreeCopy
 from storage.work import WorkDirectory
 
 TYPE_CHECKING = False

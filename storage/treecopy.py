@@ -9,15 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Container
+from collections.abc import Container
 
 from storage import sys as calls
 from storage.archive.tree import remove
-from storage.archive.xattrs import OPAQUE, is_steering
+from storage.archive.xattrs import OPAQUE, Shift, is_steering, shifted_acl
 from storage.ownership import OwnersWriter
-
-Shift = Callable[[int, int], tuple[int, int, bool]]
-"""(uid, gid) of the source → (uid, gid) for the copy, and whether that is their true place."""
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -218,17 +215,5 @@ class TreeCopy:
             magic = int.from_bytes(value[:4], "little") & 0x00FFFFFF | 0x03000000
             return magic.to_bytes(4, "little") + value[4:] + self._capability_root.to_bytes(4, "little")
         if name in _ACLS:
-            return self._acl(value)
+            return shifted_acl(value, self._shift)
         return value
-
-    def _acl(self, value: bytes) -> bytes:
-        """Shift the named users and groups of an ACL: a version, then entries of tag, permissions and id (acl(5))."""
-        result = bytearray(value)
-        for at in range(4, len(value) - 7, 8):
-            tag = int.from_bytes(value[at : at + 2], "little")
-            number = int.from_bytes(value[at + 4 : at + 8], "little")
-            if tag == 0x02:  # ACL_USER
-                result[at + 4 : at + 8] = self._shift(number, 0)[0].to_bytes(4, "little")
-            elif tag == 0x08:  # ACL_GROUP
-                result[at + 4 : at + 8] = self._shift(0, number)[1].to_bytes(4, "little")
-        return bytes(result)

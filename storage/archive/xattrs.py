@@ -1,8 +1,16 @@
-"""Which extended attributes of an archive become real, which are only recorded, and which are thrown away."""
+"""Which extended attributes of an archive become real, which are only recorded, and which are thrown away; and which
+of a file go into an archive.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+
 from storage.errors import StorageError
+
+Shift = Callable[[int, int], tuple[int, int, bool]]
+"""(uid, gid) of a file → (uid, gid) for its copy, and whether that is their true place."""
 
 OPAQUE = "user.overlay.opaque"
 
@@ -13,7 +21,9 @@ _STEERING = (
     b"user.rootlesscontainers",
 )
 _CAPABILITY = b"security.capability"
-_REAL = (b"user.", b"system.posix_acl_access", b"system.posix_acl_default")
+_ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
+_REAL = (b"user.", *_ACLS)
+_ACL_USER, _ACL_GROUP = 0x02, 0x08  # linux/posix_acl.h
 
 _VFS_CAP_REVISION_2 = 0x02000000  # capabilities(7), linux/capability.h
 _VFS_CAP_REVISION_3 = 0x03000000
@@ -65,3 +75,53 @@ def sort_out(xattrs: dict[bytes, bytes]) -> tuple[dict[bytes, bytes], dict[bytes
         elif name.startswith(b"trusted."):
             recorded[name] = value
     return real, recorded
+
+
+def read(path: str) -> dict[bytes, bytes]:
+    """The attributes of a file that mean something elsewhere: those of users, its capabilities and its ACLs.
+
+    A link at ``path`` is not followed. Attributes of overlay file systems are never among them: a container may have
+    set them. Nothing where the file system has none.
+    """
+    found: dict[bytes, bytes] = {}
+    try:
+        for name in os.listxattr(path, follow_symlinks=False):
+            key = os.fsencode(name)
+            if key == _CAPABILITY or (key.startswith(_REAL) and not is_steering(key)):
+                found[key] = os.getxattr(path, name, follow_symlinks=False)
+    except OSError:
+        return found
+    return found
+
+
+def for_archive(found: dict[bytes, bytes], root: int, shift: Shift | None) -> None:
+    """Turn ids inside the attributes, as this process sees them, into those of the container, in place.
+
+    Capabilities that hold for the container's root, which is ``root`` here, become revision 2, which holds for the root
+    of whoever unpacks them; those for another are dropped. ``shift``: of owners, None where they stay.
+    """
+    value = found.get(_CAPABILITY)
+    if value is not None:
+        holder = int.from_bytes(value[20:24], "little") if len(value) == 24 else 0
+        plain = file_capability(value[:20] + bytes(4) if len(value) == 24 else value)
+        if plain is None or holder != root:
+            del found[_CAPABILITY]
+        else:
+            found[_CAPABILITY] = plain
+    if shift is not None:
+        for name in _ACLS:
+            if name in found:
+                found[name] = shifted_acl(found[name], shift)
+
+
+def shifted_acl(value: bytes, shift: Shift) -> bytes:
+    """Shift the named users and groups of an ACL: a version, then entries of tag, permissions and id (acl(5))."""
+    result = bytearray(value)
+    for at in range(4, len(value) - 7, 8):
+        tag = int.from_bytes(value[at : at + 2], "little")
+        number = int.from_bytes(value[at + 4 : at + 8], "little")
+        if tag == _ACL_USER:
+            result[at + 4 : at + 8] = shift(number, 0)[0].to_bytes(4, "little")
+        elif tag == _ACL_GROUP:
+            result[at + 4 : at + 8] = shift(0, number)[1].to_bytes(4, "little")
+    return bytes(result)

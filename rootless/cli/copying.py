@@ -1,0 +1,100 @@
+"""`diff`, `export`, `commit`, `cp`, `mount`, `unmount` and `container clone`: files in and out of containers."""
+
+from __future__ import annotations
+
+import os
+
+from rootless.cli import render
+from rootless.engine.context import open_engine
+from rootless.errors import RootlessError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from rootless.engine.context import Engine
+
+    Values = dict[str, Any]
+
+
+def diff(values: Values, args: list[str], global_values: Values) -> int:
+    """``diff``: a container or an image."""
+    return _diff(values, args, global_values, "all")
+
+
+def diff_container(values: Values, args: list[str], global_values: Values) -> int:
+    """``container diff``."""
+    return _diff(values, args, global_values, "container")
+
+
+def diff_image(values: Values, args: list[str], global_values: Values) -> int:
+    """``image diff``."""
+    return _diff(values, args, global_values, "image")
+
+
+def _diff(values: Values, args: list[str], global_values: Values, kind: str) -> int:
+    """A line for each difference, or lists of paths as JSON."""
+    from rootless.engine.containers.diff import diff as differences
+
+    template = values.get("format") or ""
+    if template not in ("", "json", "{{json .}}", "{{ json . }}"):
+        raise UsageError("only supported value for '--format' is 'json'")
+    engine = open_engine(global_values)
+    found = differences(engine, _named(engine, values, args), kind)
+    if not template:
+        render.write("".join(f"{kind} {path}\n" for kind, path in found))
+        return 0
+    document = {}
+    for key, letter in (("changed", "C"), ("added", "A"), ("deleted", "D")):
+        paths = [path for kind, path in found if kind == letter]
+        if paths:
+            document[key] = paths
+    render.write(render.json_text(document, 5) + "\n")
+    return 0
+
+
+def _named(engine: Engine, values: Values, args: list[str]) -> list[str]:
+    """The containers that were named, or the one created last."""
+    if not values.get("latest"):
+        if not args:
+            raise UsageError("you must provide at least one name or id", "name a container, or use --latest")
+        return args
+    if args:
+        raise UsageError("--latest and containers cannot be used together")
+    from rootless.engine.containers.listing import list_containers
+
+    return [str(found["Id"]) for found in list_containers(engine, {"latest": True})]
+
+
+def export(values: Values, args: list[str], global_values: Values) -> int:
+    """``export``: an archive, to a file or to standard output."""
+    from rootless.engine.containers.export import export as export_container
+
+    engine = open_engine(global_values)
+    name = args[0].removeprefix("/")
+    path = values.get("output")
+    if not path:
+        if os.isatty(1):
+            raise UsageError("refusing to export to terminal. Use -o flag or redirect")
+        export_container(engine, name, 1)
+        return 0
+    if ":" in path:
+        raise UsageError(f"invalid filename (should not contain ':') {path!r}")
+    engine.store.containers.find(name)  # before the file is made
+    fd = _create(engine, path)
+    try:
+        export_container(engine, name, fd)
+    finally:
+        os.close(fd)
+    return 0
+
+
+def _create(engine: Engine, path: str) -> int:
+    """Open a file of the user's for writing; it gets the mode that the user's umask leaves it."""
+    ours = os.umask(engine.store.caller_umask)
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise RootlessError(f"cannot write {path}: {error.strerror}") from None
+    finally:
+        os.umask(ours)

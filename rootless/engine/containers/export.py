@@ -1,0 +1,60 @@
+"""``export``: what a container's root file system holds, as a tar archive; what is mounted in it is not part of it."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from rootless.engine.containers import stack as stacks
+from rootless.engine.containers.known import known
+from rootless.errors import RootlessError
+from storage import union
+from storage.archive.pack import Packer
+from storage.archive.tar_writer import TarWriter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rootless.engine.containers.stack import Stack
+    from rootless.engine.context import Engine
+    from storage.union import Entry
+
+
+def export(engine: Engine, name: str, output: int) -> None:
+    """Write the archive of a container, running or not, to the descriptor ``output``. Raises RootlessError, OSError."""
+    container = known(engine, engine.store.containers.find(name))
+    stack = stacks.of_container(engine, container)
+
+    def work() -> bytes:
+        pack_all(stack, output)
+        return b""
+
+    try:
+        engine.in_userns(work)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = f" ({error.filename})" if isinstance(error.filename, str) else ""
+        raise RootlessError(f"cannot export container {name}{where}: {error.strerror}") from None
+
+
+def pack_all(stack: Stack, output: int) -> None:
+    """The merged tree of a stack as an archive; called in the namespace in which its ids are seen."""
+    stacks.raise_open_files()
+    writer = TarWriter(output)
+    packer = Packer(writer, root=stack.root)
+    with union.top(stack.merged()) as level:
+        union.walk(level, lambda entry: pack_one(stack, packer, entry))
+    writer.finish()
+
+
+def pack_one(stack: Stack, packer: Packer, entry: Entry) -> None:
+    """Add one entry, as what it truly is. What vanishes meanwhile is left out."""
+    truth = stacks.true_entry(stack, entry)
+    try:
+        packer.add(
+            os.fsencode(entry.path), entry.directory, entry.name, entry.status, entry.owner(),
+            shift=entry.tree.shift, truth=truth,
+        )  # fmt: skip
+    except FileNotFoundError:
+        if stat.S_ISDIR(entry.status.st_mode):
+            raise
