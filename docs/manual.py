@@ -89,12 +89,12 @@ def pages(program: Program = ROOTLESS) -> list[Page]:
     return [
         _program(program),
         *(_group(program, name) for name in program.groups),
-        *(_command(program, command) for command in program.commands),
+        *(_command(program, command) for command in program.commands if not command.hidden),
     ]
 
 
 def _program(program: Program) -> Page:
-    own = [command for command in program.commands if " " not in command.paths[0]]
+    own = [command for command in program.commands if " " not in command.paths[0] and not command.hidden]
     rest = "Other" if program.groups else "Commands"
     headings = dict.fromkeys(command.panel or rest for command in own)
     listed = tuple(

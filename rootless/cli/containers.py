@@ -118,6 +118,18 @@ def rm(values: Values, args: list[str], global_values: Values) -> int:
     return remove_each(names, lambda name: remove(engine, [name], values))
 
 
+def rename(values: Values, args: list[str], global_values: Values) -> int:
+    """``rename``."""
+    from rootless.engine.events import note
+
+    engine = open_engine(global_values)
+    containers = engine.store.containers
+    container_id = containers.find(args[0])
+    containers.rename(container_id, args[1])
+    note(engine, "container", "rename", container_id, containers.load(container_id))
+    return 0
+
+
 def exists(values: Values, args: list[str], global_values: Values) -> int:
     """``container exists``."""
     from rootless.cli.many import exists

@@ -31,22 +31,25 @@ PERSISTENT = {
 }
 
 ALIASES: dict[str, str] = {
-    "container create": "create", "container list": "ps", "container ls": "ps", "container ps": "ps",
-    "container rm": "rm", "container run": "run", "container start": "start", "image history": "history",
-    "image import": "import", "image list": "images", "image load": "load", "image ls": "images",
-    "image pull": "pull", "image rm": "rmi", "image tag": "tag", "image untag": "untag", "system info": "info",
-    "volume list": "volume ls",
+    "container attach": "attach", "container create": "create", "container export": "export",
+    "container init": "init", "container kill": "kill", "container list": "ps", "container ls": "ps",
+    "container port": "port", "container ps": "ps", "container rename": "rename", "container restart": "restart",
+    "container rm": "rm", "container run": "run", "container start": "start", "container stop": "stop",
+    "container wait": "wait", "image history": "history", "image import": "import", "image list": "images",
+    "image load": "load", "image ls": "images", "image pull": "pull", "image rm": "rmi", "image tag": "tag",
+    "image untag": "untag", "system events": "events", "system info": "info", "volume list": "volume ls",
 }
 
 COMMANDS: dict[str, Entry] = {
     "run": ("run:run", False, 1, -1, {
-        "--name": "text", "--replace": "bool", "--rm": "bool", "--label": "list", "-l": "--label",
-        "--label-file": "csv", "--annotation": "list", "--cidfile": "text", "--pidfile": "text", "--pull": "text",
-        "--platform": "text", "--os": "text", "--arch": "text", "--variant": "text", "--authfile": "text",
-        "--cert-dir": "text", "--tls-verify": "bool", "--creds": "text", "--quiet": "bool", "-q": "--quiet",
-        "--interactive": "bool", "-i": "--interactive", "--tty": "bool", "-t": "--tty", "--attach": "csv",
-        "-a": "--attach", "--entrypoint": "text", "--workdir": "text", "-w": "--workdir", "--env": "list",
-        "-e": "--env", "--env-file": "list", "--env-host": "bool", "--env-merge": "list", "--unsetenv": "list",
+        "--name": "text", "--replace": "bool", "--restart": "text", "--rm": "bool", "--label": "list",
+        "-l": "--label", "--label-file": "csv", "--annotation": "list", "--cidfile": "text",
+        "--conmon-pidfile": "text", "--sdnotify": "text", "--pidfile": "text", "--pull": "text", "--platform": "text",
+        "--os": "text", "--arch": "text", "--variant": "text", "--authfile": "text", "--cert-dir": "text",
+        "--tls-verify": "bool", "--creds": "text", "--quiet": "bool", "-q": "--quiet", "--interactive": "bool",
+        "-i": "--interactive", "--tty": "bool", "-t": "--tty", "--attach": "csv", "-a": "--attach",
+        "--entrypoint": "text", "--workdir": "text", "-w": "--workdir", "--env": "list", "-e": "--env",
+        "--env-file": "list", "--env-host": "bool", "--env-merge": "list", "--unsetenv": "list",
         "--unsetenv-all": "bool", "--http-proxy": "bool", "--umask": "text", "--tz": "text", "--init": "bool",
         "--stop-signal": "text", "--stop-timeout": "number", "--timeout": "number", "--preserve-fds": "number",
         "--log-driver": "text", "--log-opt": "csv", "--user": "text", "-u": "--user", "--group-add": "csv",
@@ -58,16 +61,18 @@ COMMANDS: dict[str, Entry] = {
         "--publish-all": "bool", "-P": "--publish-all", "--expose": "csv", "--hostname": "text", "-h": "--hostname",
         "--add-host": "csv", "--no-hosts": "bool", "--dns": "csv", "--dns-option": "csv", "--dns-opt": "--dns-option",
         "--dns-search": "csv", "--cap-add": "csv", "--cap-drop": "csv", "--privileged": "bool", "--hardened": "bool",
-        "--security-opt": "list", "--ulimit": "csv", "--sysctl": "csv", "--sig-proxy": "bool",
+        "--security-opt": "list", "--ulimit": "csv", "--sysctl": "csv", "--sig-proxy": "bool", "--detach": "bool",
+        "-d": "--detach", "--detach-keys": "text",
     }),
     "create": ("run:create", False, 1, -1, {
-        "--name": "text", "--replace": "bool", "--rm": "bool", "--label": "list", "-l": "--label",
-        "--label-file": "csv", "--annotation": "list", "--cidfile": "text", "--pidfile": "text", "--pull": "text",
-        "--platform": "text", "--os": "text", "--arch": "text", "--variant": "text", "--authfile": "text",
-        "--cert-dir": "text", "--tls-verify": "bool", "--creds": "text", "--quiet": "bool", "-q": "--quiet",
-        "--interactive": "bool", "-i": "--interactive", "--tty": "bool", "-t": "--tty", "--attach": "csv",
-        "-a": "--attach", "--entrypoint": "text", "--workdir": "text", "-w": "--workdir", "--env": "list",
-        "-e": "--env", "--env-file": "list", "--env-host": "bool", "--env-merge": "list", "--unsetenv": "list",
+        "--name": "text", "--replace": "bool", "--restart": "text", "--rm": "bool", "--label": "list",
+        "-l": "--label", "--label-file": "csv", "--annotation": "list", "--cidfile": "text",
+        "--conmon-pidfile": "text", "--sdnotify": "text", "--pidfile": "text", "--pull": "text", "--platform": "text",
+        "--os": "text", "--arch": "text", "--variant": "text", "--authfile": "text", "--cert-dir": "text",
+        "--tls-verify": "bool", "--creds": "text", "--quiet": "bool", "-q": "--quiet", "--interactive": "bool",
+        "-i": "--interactive", "--tty": "bool", "-t": "--tty", "--attach": "csv", "-a": "--attach",
+        "--entrypoint": "text", "--workdir": "text", "-w": "--workdir", "--env": "list", "-e": "--env",
+        "--env-file": "list", "--env-host": "bool", "--env-merge": "list", "--unsetenv": "list",
         "--unsetenv-all": "bool", "--http-proxy": "bool", "--umask": "text", "--tz": "text", "--init": "bool",
         "--stop-signal": "text", "--stop-timeout": "number", "--timeout": "number", "--preserve-fds": "number",
         "--log-driver": "text", "--log-opt": "csv", "--user": "text", "-u": "--user", "--group-add": "csv",
@@ -81,10 +86,36 @@ COMMANDS: dict[str, Entry] = {
         "--dns-search": "csv", "--cap-add": "csv", "--cap-drop": "csv", "--privileged": "bool", "--hardened": "bool",
         "--security-opt": "list", "--ulimit": "csv", "--sysctl": "csv",
     }),
-    "start": ("run:start", True, 0, -1, {
-        "--attach": "bool", "-a": "--attach", "--interactive": "bool", "-i": "--interactive", "--sig-proxy": "bool",
-        "--latest": "bool", "-l": "--latest",
+    "start": ("life:start", True, 0, -1, {
+        "--all": "bool", "--attach": "bool", "-a": "--attach", "--detach-keys": "text", "--filter": "list",
+        "-f": "--filter", "--interactive": "bool", "-i": "--interactive", "--sig-proxy": "bool", "--latest": "bool",
+        "-l": "--latest",
     }),
+    "attach": ("life:attach", True, 0, 1, {
+        "--detach-keys": "text", "--latest": "bool", "-l": "--latest", "--no-stdin": "bool", "--sig-proxy": "bool",
+    }),
+    "stop": ("life:stop", True, 0, -1, {
+        "--all": "bool", "-a": "--all", "--cidfile": "csv", "--filter": "list", "-f": "--filter", "--ignore": "bool",
+        "-i": "--ignore", "--latest": "bool", "-l": "--latest", "--time": "number", "-t": "--time",
+    }),
+    "kill": ("life:kill", True, 0, -1, {
+        "--all": "bool", "-a": "--all", "--cidfile": "csv", "--latest": "bool", "-l": "--latest", "--signal": "text",
+        "-s": "--signal",
+    }),
+    "restart": ("life:restart", True, 0, -1, {
+        "--all": "bool", "-a": "--all", "--cidfile": "csv", "--filter": "list", "-f": "--filter", "--latest": "bool",
+        "-l": "--latest", "--running": "bool", "--time": "number", "-t": "--time",
+    }),
+    "wait": ("life:wait", True, 0, -1, {
+        "--condition": "list", "--ignore": "bool", "--interval": "text", "-i": "--interval", "--latest": "bool",
+        "-l": "--latest",
+    }),
+    "init": ("life:init", True, 0, -1, {
+        "--all": "bool", "-a": "--all", "--latest": "bool", "-l": "--latest",
+    }),
+    "resume": ("life:resume", True, 0, 0, {}),
+    "monitor-restart": ("life:again", True, 2, 2, {}),
+    "monitor-remove": ("life:remove_after", True, 2, 2, {}),
     "ps": ("containers:ps", True, 0, 0, {
         "--all": "bool", "-a": "--all", "--filter": "list", "-f": "--filter", "--format": "text", "--last": "number",
         "-n": "--last", "--latest": "bool", "-l": "--latest", "--noheading": "bool", "--no-trunc": "bool",
@@ -94,6 +125,10 @@ COMMANDS: dict[str, Entry] = {
         "--all": "bool", "-a": "--all", "--cidfile": "text", "--filter": "list", "--force": "bool", "-f": "--force",
         "--ignore": "bool", "-i": "--ignore", "--latest": "bool", "-l": "--latest", "--time": "number",
         "-t": "--time", "--volumes": "bool", "-v": "--volumes",
+    }),
+    "rename": ("containers:rename", True, 2, 2, {}),
+    "port": ("port:port", True, 0, 2, {
+        "--all": "bool", "-a": "--all", "--latest": "bool", "-l": "--latest",
     }),
     "inspect": ("containers:inspect_any", True, 0, -1, {
         "--format": "text", "-f": "--format", "--type": "text", "-t": "--type", "--size": "bool", "-s": "--size",
@@ -105,6 +140,18 @@ COMMANDS: dict[str, Entry] = {
     "container exists": ("containers:exists", True, 1, 1, {}),
     "container prune": ("containers:prune", True, 0, 0, {
         "--force": "bool", "-f": "--force", "--filter": "list",
+    }),
+    "diff": ("copying:diff", True, 0, 2, {
+        "--format": "text", "--latest": "bool", "-l": "--latest",
+    }),
+    "export": ("copying:export", True, 1, 1, {
+        "--output": "text", "-o": "--output",
+    }),
+    "container diff": ("copying:diff_container", True, 0, 2, {
+        "--format": "text", "--latest": "bool", "-l": "--latest",
+    }),
+    "image diff": ("copying:diff_image", True, 1, 2, {
+        "--format": "text",
     }),
     "pull": ("images:pull", True, 1, -1, {
         "--platform": "text", "--os": "text", "--arch": "text", "--variant": "text", "--authfile": "text",
@@ -181,5 +228,9 @@ COMMANDS: dict[str, Entry] = {
     }),
     "system df": ("system:df", True, 0, 0, {
         "--format": "text", "--verbose": "bool", "-v": "--verbose",
+    }),
+    "events": ("events:events", True, 0, 0, {
+        "--filter": "list", "-f": "--filter", "--format": "text", "--no-trunc": "bool", "--since": "text",
+        "--stream": "bool", "--until": "text",
     }),
 }

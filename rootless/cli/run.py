@@ -1,4 +1,4 @@
-"""`run`, `create` and `start`. Nothing may be imported here that a start does not need."""
+"""`run` and `create`. Nothing may be imported here that a start does not need."""
 
 from __future__ import annotations
 
@@ -14,12 +14,18 @@ if TYPE_CHECKING:
 
 
 def run(values: Values, args: list[str], global_values: Values) -> int:
-    """``run``: the exit code is that of the container's command."""
+    """``run``: the exit code is that of the container's command; with ``--detach`` it prints the ID."""
     from rootless.engine.containers.run import run as run_container
 
     engine = open_engine(global_values)
     engine.show_progress = _progress
-    return run_container(engine, values, args[0], args[1:])
+    found = run_container(engine, values, args[0], args[1:])
+    if isinstance(found, str):
+        from rootless.cli import render
+
+        render.line(found)
+        return 0
+    return found
 
 
 def create(values: Values, args: list[str], global_values: Values) -> int:
@@ -31,20 +37,6 @@ def create(values: Values, args: list[str], global_values: Values) -> int:
     engine.show_progress = _progress
     render.line(create_container(engine, values, args[0], args[1:]))
     return 0
-
-
-def start(values: Values, args: list[str], global_values: Values) -> int:
-    """``start``: the exit code of the command with ``--attach``."""
-    from rootless.cli.many import choose
-    from rootless.engine.containers.listing import list_containers
-    from rootless.engine.containers.start import start as start_containers
-
-    engine = open_engine(global_values)
-    names = args
-    if values.get("latest"):
-        names = [str(found["Id"]) for found in list_containers(engine, {"latest": True})]
-    choose(names, False, "container")
-    return start_containers(engine, names, values)
 
 
 def _progress(quiet: bool) -> Progress:

@@ -16,8 +16,8 @@ _UNSAFE = frozenset(":,\\")
 _MOUNT_OPTIONS = "rootmode=40000,allow_other,default_permissions"
 
 
-def mount_fuse(root: RootfsMount, helper: str) -> int:
-    """Mount ``root`` and start the file system's process; its pid.
+def mount_fuse(root: RootfsMount, helper: str, guarded: bool) -> int:
+    """Mount ``root`` and start the file system's process; its pid. ``guarded``: it dies with this process.
 
     The mount is made here and handed over as a descriptor, so the process needs no set-id helper and no name of the
     mount point, and whoever looks into the mount waits until it is served.
@@ -41,7 +41,9 @@ def mount_fuse(root: RootfsMount, helper: str) -> int:
     pid = os.fork()
     if pid == 0:
         try:
-            die_with_parent(signals.SIGKILL, shim)
+            if guarded:
+                die_with_parent(signals.SIGKILL, shim)
+            os.setsid()
             signals.reset()
             null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
             os.dup2(null, 0)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from rootless.init.identity import Identity
     from rootless.init.plan import Plan
-    from rootless.init.wire import Channel
+    from rootless.init.wire import Channel, Detached
 
 _CANNOT_INVOKE, _NOT_FOUND = 126, 127
 _LONGEST_MESSAGE = 4096
@@ -56,11 +56,13 @@ class _Gone(Exception):
     """The caller has ended; there is nobody to report to."""
 
 
-def run(plan: Plan, caller: Channel, streams: tuple[int, int, int], shim: int) -> NoReturn:
+def run(
+    plan: Plan, caller: Channel, streams: tuple[int, int, int], shim: int, detached: Detached | None
+) -> NoReturn:
     """Start the container in this process. A failure is reported to the caller; the exit code is its code."""
     code = 125
     try:
-        start(plan, caller, streams, shim)
+        start(plan, caller, streams, shim, detached)
     except _Gone:
         code = 137
     except BaseException as error:  # the process must end here, whatever happens
@@ -94,14 +96,18 @@ def expect(caller: Channel, kind: int) -> tuple[wire.Value, ...]:
     return values
 
 
-def start(plan: Plan, caller: Channel, streams: tuple[int, int, int], shim: int) -> NoReturn:
+def start(
+    plan: Plan, caller: Channel, streams: tuple[int, int, int], shim: int, detached: Detached | None
+) -> NoReturn:
     """The list. It returns only by raising."""
     site = ops.Site()
     site.own_pid = bool(plan.namespaces & CLONE_NEWPID) or any(kind == CLONE_NEWPID for kind, _ in plan.joined)
-    shim = 0 if site.own_pid else shim
+    guardian = detached.guardian if detached else shim
+    parent = 0 if site.own_pid else guardian
 
-    # 1. Die with the shim; a session of our own.
-    libc.die_with_parent(signals.SIGKILL, shim)
+    # 1. Die with the shim; a session of our own. A detached one has its guardian only when the shim is gone.
+    if not detached:
+        libc.die_with_parent(signals.SIGKILL, parent)
     os.setsid()
 
     # 2. The other namespaces; from here on the caller may attach the network.
@@ -127,7 +133,8 @@ def start(plan: Plan, caller: Channel, streams: tuple[int, int, int], shim: int)
     expect(caller, wire.MAPPED)
     become_root(plan.idmap)
     rootfs.open(site)
-    libc.die_with_parent(signals.SIGKILL, shim)
+    if guardian:
+        libc.die_with_parent(signals.SIGKILL, parent)
     libc.new_session_keyring()
 
     # 5. From the first sight of the image on nobody may look into this process (CVE-2016-9962, CVE-2019-5736).
@@ -190,7 +197,8 @@ def start(plan: Plan, caller: Channel, streams: tuple[int, int, int], shim: int)
     # 15. Limits, ids, capabilities; the death signal is forgotten when ids change.
     confine.apply_limits(plan.limits, site)
     confine.drop_ids(plan, identity, site)
-    libc.die_with_parent(signals.SIGKILL, shim)
+    if guardian:
+        libc.die_with_parent(signals.SIGKILL, parent)
     if plan.user.umask is not None:
         os.umask(plan.user.umask)
     if not inside and not try_directory(directory):
@@ -206,7 +214,10 @@ def start(plan: Plan, caller: Channel, streams: tuple[int, int, int], shim: int)
     caller.send(wire.READY, identity.uid, identity.gid, identity.home, identity.groups, site.notes, fd=master)
     if master is not None:
         os.close(master)
-    state = bytes_of(expect(caller, wire.START))
+    if detached and detached.gate >= 0:
+        state = wait_at_gate(caller, detached.gate)
+    else:
+        state = bytes_of(expect(caller, wire.START))
     run_container_hooks(plan, "startContainer", state)
 
     # 17. The filter last, then the program.
@@ -217,6 +228,15 @@ def start(plan: Plan, caller: Channel, streams: tuple[int, int, int], shim: int)
         take_terminal()
     signals.reset()
     execute(arguments, environment)
+
+
+def wait_at_gate(caller: Channel, gate: int) -> bytes:
+    """The state that comes with START, from the first who connects and sends that; ``caller`` is it from then on."""
+    while True:
+        caller.take_over(wire.accept(gate))
+        kind, values = caller.receive()
+        if kind == wire.START:
+            return bytes_of(values)
 
 
 def bytes_of(values: tuple[wire.Value, ...]) -> bytes:

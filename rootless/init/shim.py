@@ -21,22 +21,48 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from rootless.init.plan import Plan
-    from rootless.init.wire import Channel
+    from rootless.init.wire import Channel, Detached
 
 
-def run(plan: Plan, caller: Channel, lifeline: Channel, streams: tuple[int, int, int]) -> NoReturn:
-    """Be the shim of one container. ``caller`` is shared with init; ``lifeline`` is the shim's own."""
+def run(
+    plan: Plan,
+    caller: Channel,
+    lifeline: Channel,
+    streams: tuple[int, int, int],
+    placed: bool,
+    detached: Detached | None,
+) -> NoReturn:
+    """Be the shim of one container. ``caller`` is shared with init; ``lifeline`` is the shim's own.
+
+    ``placed``: the caller sends a descriptor of the cgroup.procs of the control group to join.
+    """
     code = 125
     try:
-        code = serve(plan, caller, lifeline, streams)
+        if placed:
+            join_cgroup(main.expect(lifeline, wire.PLACE))
+        code = serve(plan, caller, lifeline, streams, detached)
     except BaseException as error:  # the process must end here, whatever happens
         code = main.report(caller, error)
     finally:
         os._exit(code)
 
 
-def serve(plan: Plan, caller: Channel, lifeline: Channel, streams: tuple[int, int, int]) -> int:
-    """Fork init, wait for it, clean up; the container's exit code."""
+def join_cgroup(values: tuple[wire.Value, ...]) -> None:
+    """Join before the user namespace is entered: only there may the caller move processes."""
+    fd = values[-1] if values else None
+    if not isinstance(fd, int):
+        return
+    try:
+        os.write(fd, b"0")
+    except OSError as error:
+        raise RootlessError(f"cannot put the container into its control group: {error.strerror}") from None
+    os.close(fd)
+
+
+def serve(
+    plan: Plan, caller: Channel, lifeline: Channel, streams: tuple[int, int, int], detached: Detached | None
+) -> int:
+    """Fork init, wait for it, clean up; the container's exit code. If it is detached only fork it."""
     os.setsid()
     signals.block_all()
     confine.raise_hard_limits(plan.limits)
@@ -49,7 +75,7 @@ def serve(plan: Plan, caller: Channel, lifeline: Channel, streams: tuple[int, in
 
         main.expect(lifeline, wire.MAPPED)
         become_root(plan.idmap)
-        helper = mount_fuse(plan.rootfs, plan.fuse_overlayfs)
+        helper = mount_fuse(plan.rootfs, plan.fuse_overlayfs, detached is None)
     for kind, path in plan.joined:
         if kind == CLONE_NEWPID:
             main.join_namespace(kind, path)
@@ -59,10 +85,16 @@ def serve(plan: Plan, caller: Channel, lifeline: Channel, streams: tuple[int, in
     init = os.fork()
     if init == 0:
         lifeline.close()
-        main.run(plan, caller, streams, shim)
+        main.run(plan, caller, streams, shim, detached)
     pidfd = pidfd_open(init)
     caller.send(wire.INIT, init, fd=pidfd)
     caller.close()
+    if detached:
+        if helper:
+            # Init has a copy of the mount; the file system's process ends with that one then.
+            main.expect(lifeline, wire.MAPPED)
+            libc.umount(plan.rootfs["merged"])
+        return 0
     keep_only(lifeline.fileno(), pidfd)
     code = wait_for(init, pidfd, lifeline)
     clean_up(plan, helper)

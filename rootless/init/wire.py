@@ -4,6 +4,7 @@
 
     caller                      shim                         init
       │ ── fork ───────────────► │
+      │ ── PLACE ──────────────► │  only with a control group: joins it
       │ ◄────────── UNSHARED ─── │  the user namespace exists
       │ (newuidmap, newgidmap)   │ ── fork ─────────────────► │
       │ ◄─────────────── INIT ── │  init's pid and pidfd      │ (other namespaces, sources of mounts)
@@ -17,6 +18,10 @@
       │ ◄──── EXITED ─────────── │  on the socket of its own, which is the caller's lifeline too
 
 FAILED may come instead of any of the child's messages. A closed socket means that its holder is gone.
+
+A *detached* container (`Detached`) has no shim beside it: that ends as soon as init is forked, and init becomes a child
+of the caller, or of whoever adopts the caller's orphans. With a gate, init waits there for START, from any process that
+can connect to it, after the caller is gone.
 """
 
 from __future__ import annotations
@@ -30,11 +35,28 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     Value = str | bytes | int | None | list[str] | list[int]
 
-UNSHARED, INIT, NAMESPACES, MAPPED, ATTACHED, READY, START, FAILED, EXITED = range(1, 10)
-NAMES = ("CLOSED", "UNSHARED", "INIT", "NAMESPACES", "MAPPED", "ATTACHED", "READY", "START", "FAILED", "EXITED")
+UNSHARED, INIT, NAMESPACES, MAPPED, ATTACHED, READY, START, FAILED, EXITED, PLACE = range(1, 11)
+NAMES = (
+    "CLOSED", "UNSHARED", "INIT", "NAMESPACES", "MAPPED", "ATTACHED", "READY", "START", "FAILED", "EXITED", "PLACE",
+)  # fmt: skip
 CLOSED = 0
 _LIMIT = 1 << 16
 _FD_SIZE = 4
+_BACKLOG = 64
+
+
+class Detached:
+    """How a container lives on without its caller.
+
+    ``gate``: a listening socket on which init waits for START, -1: it waits for the caller's. ``guardian``: the process
+    with which init dies, and whose child it becomes; 0: nobody.
+    """
+
+    __slots__ = ("gate", "guardian")
+
+    def __init__(self, gate: int = -1, guardian: int = 0) -> None:
+        self.gate = gate
+        self.guardian = guardian
 
 
 class Channel:
@@ -76,6 +98,15 @@ class Channel:
                 values += (int.from_bytes(payload[:_FD_SIZE], sys.byteorder),)
         return data[0], values
 
+    def take_over(self, other: Channel) -> None:
+        """Go on with the connection of ``other``; the own one is closed."""
+        self._socket.close()
+        self._socket = other._socket
+
+    def detach(self) -> _socket.socket:
+        """The socket itself, for another protocol."""
+        return self._socket
+
     def close(self) -> None:
         """Close this end."""
         self._socket.close()
@@ -85,6 +116,44 @@ def pair() -> tuple[Channel, Channel]:
     """Two connected ends; messages keep their borders."""
     first, second = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     return Channel(first), Channel(second)
+
+
+def listen(directory: str, name: str) -> int:
+    """A socket of mode 0600 in ``directory``, listening; its descriptor. The directory's path may be of any length."""
+    end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    where = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    mask = os.umask(0o177)
+    try:
+        end.bind(f"/proc/self/fd/{where}/{name}")
+        end.listen(_BACKLOG)
+        return end.detach()
+    finally:
+        os.umask(mask)
+        os.close(where)
+
+
+def connect(directory: str, name: str) -> Channel:
+    """The other end of a socket made by :func:`listen`. Raises ``OSError`` when nobody listens."""
+    where = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    try:
+        end.connect(f"/proc/self/fd/{where}/{name}")
+    except OSError:
+        end.close()
+        raise
+    finally:
+        os.close(where)
+    return Channel(end)
+
+
+def accept(gate: int) -> Channel:
+    """Wait for a connection to a listening socket."""
+    listener = _socket.socket(fileno=gate)
+    try:
+        fd = listener._accept()[0]  # type: ignore[attr-defined]
+    finally:
+        listener.detach()
+    return Channel(_socket.socket(fileno=fd))
 
 
 def exit_code(status: int) -> int:

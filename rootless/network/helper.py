@@ -52,6 +52,10 @@ class NetworkHandle:
         if self._on_ready:
             self._on_ready()
 
+    def hand_over(self) -> list[int]:
+        """The descriptors that its life hangs on, for a process that takes this one's place."""
+        return [fd for fd in (self._ready, self._errors) if fd >= 0]
+
     def close(self) -> None:
         """End the helper. Its end is waited for only if it has ports, so that the next container can have them."""
         for fd in (self._ready, self._errors):

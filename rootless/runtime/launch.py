@@ -10,7 +10,7 @@ from rootless.idmaps import default_map
 from rootless.init import shim, wire
 from rootless.init.identity import Identity
 from rootless.linux import pidfd, signals
-from rootless.linux.libc import CLONE_NEWUSER
+from rootless.linux.libc import CLONE_NEWUSER, PR_SET_CHILD_SUBREAPER, prctl
 from rootless.userns import await_helpers, direct, run_in_userns, start_helpers, write_maps
 
 TYPE_CHECKING = False
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rootless.init.wire import Channel, Value
 
 _KILLED = 137
+GATE = "start"
+"""The name of the socket on which the init of a container that was created waits for its start."""
 
 
 class Process:
@@ -28,16 +30,19 @@ class Process:
 
     ``pid``: init's on the host. ``pidfd``: of init. ``shim_pid``: of the process between. ``console_fd``: the
     terminal's master, -1 without one. ``resolved_user``: who it runs as. ``notes``: what was left out because the
-    machine lacks it. The shim and the container end when the caller ends or calls :meth:`close`.
+    machine lacks it. The shim and the container end when the caller ends or calls :meth:`close`; a ``detached``
+    container has no shim, is a child of this process, and lives as long as its guardian (`wire.Detached`).
     """
 
     __slots__ = (
-        "_early", "_lifeline", "_status", "_wire", "console_fd", "notes", "pid", "pidfd", "resolved_user", "shim_pid",
+        "_early", "_lifeline", "_status", "_wire", "console_fd", "detached", "notes", "pid", "pidfd", "resolved_user",
+        "shim_pid",
     )  # fmt: skip
 
-    def __init__(self, shim_pid: int, wire_end: Channel, lifeline: Channel) -> None:
+    def __init__(self, shim_pid: int, wire_end: Channel, lifeline: Channel, detached: bool) -> None:
         self._wire = wire_end
         self._lifeline = lifeline
+        self.detached = detached
         self._status: int | None = None
         self._early: dict[int, tuple[Value, ...]] = {}
         self.shim_pid = shim_pid
@@ -69,18 +74,30 @@ class Process:
     def wait(self) -> int:
         """Wait for the end of the container and of the clean-up; the exit code, 128+N for signal N."""
         if self._status is None:
-            kind, values = self._lifeline.receive()
-            status = os.waitpid(self.shim_pid, 0)[1]
-            code = wire.exit_code(status)
-            if kind == wire.EXITED and isinstance(values[0], int):
-                code = values[0]
-            self._status = code
+            self._status = self._wait_for_init() if self.detached else self._wait_for_shim()
             self._lifeline.close()
             self._wire.close()
             if self.pidfd >= 0:
                 os.close(self.pidfd)
                 self.pidfd = -1
         return self._status
+
+    def _wait_for_shim(self) -> int:
+        kind, values = self._lifeline.receive()
+        status = os.waitpid(self.shim_pid, 0)[1]
+        if kind == wire.EXITED and isinstance(values[0], int):
+            return values[0]
+        return wire.exit_code(status)
+
+    def _wait_for_init(self) -> int:
+        self.forget_shim()
+        return wire.exit_code(os.waitpid(self.pid, 0)[1]) if self.pid else _KILLED
+
+    def forget_shim(self) -> None:
+        """Wait for the end of the shim of a detached container, after which init is this process's child."""
+        if self.shim_pid:
+            os.waitpid(self.shim_pid, 0)
+            self.shim_pid = 0
 
     def close(self) -> int:
         """End the container if it still runs, and wait."""
@@ -110,21 +127,48 @@ class Process:
 
     def _fail(self, values: tuple[Value, ...]) -> None:
         self.close()
-        message, hint, code = values
-        kind = {126: CannotInvokeError, 127: CommandNotFoundError}.get(int(str(code)), RootlessError)
-        raise kind(str(message), str(hint), int(str(code)))
+        raise failure(values)
+
+
+def failure(values: tuple[Value, ...]) -> RootlessError:
+    """The error that a message of the kind FAILED tells."""
+    message, hint, code = values
+    kind = {126: CannotInvokeError, 127: CommandNotFoundError}.get(int(str(code)), RootlessError)
+    return kind(str(message), str(hint), int(str(code)))
+
+
+def release(directory: str, state: bytes) -> None:
+    """Let the program start of a container whose init waits at the gate (`GATE`) in ``directory``.
+
+    ``state`` is for the ``startContainer`` hooks. Raises ``RootlessError``; also when nobody waits there.
+    """
+    try:
+        channel = wire.connect(directory, GATE)
+    except OSError:
+        raise RootlessError("cannot start the container: it does not wait for its start") from None
+    channel.send(wire.START, state)
+    kind, values = channel.receive()
+    channel.close()
+    if kind == wire.FAILED:
+        raise failure(values)
 
 
 def create(
     plan: Plan,
     streams: tuple[int, int, int] = (0, 1, 2),
     on_created: Callable[[int], bytes | None] | None = None,
+    *,
+    place: Callable[[int], int] | None = None,
+    detached: wire.Detached | None = None,
 ) -> Process:
     """Make the container up to the point where only the program is missing.
 
     ``streams`` become its 0, 1 and 2 unless the plan has a terminal. ``on_created`` is called with init's pid as soon
-    as its namespaces exist, and should not wait; with hooks in the plan it returns the state (JSON) that they get. The
-    process must have one thread only. Raises ``RootlessError``; then nothing is left running.
+    as its namespaces exist, and should not wait; with hooks in the plan it returns the state (JSON) that they get.
+    ``place`` is called with the shim's pid before it does anything, and returns an open cgroup.procs of the control
+    group that the container is to be in, -1 for none. The process must have one thread only; with ``detached`` it
+    adopts orphans from now on (PR_SET_CHILD_SUBREAPER in prctl(2)). Raises ``RootlessError``; then nothing is left
+    running.
     """
     load_for(plan)
     plan.foreign = not plan.idmap.maps_caller()
@@ -132,19 +176,26 @@ def create(
         give_writable_layer(plan)
     caller, other = wire.pair()
     lifeline, far_end = wire.pair()
+    if detached:
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
     gc.disable()
     gc.freeze()
     pid = os.fork()
     if pid == 0:
         caller.close()
         lifeline.close()
-        shim.run(plan, other, far_end, streams)
+        shim.run(plan, other, far_end, streams, place is not None, detached)
     gc.unfreeze()
     gc.enable()
     other.close()
     far_end.close()
-    process = Process(pid, caller, lifeline)
+    process = Process(pid, caller, lifeline, detached is not None)
     try:
+        if place:
+            fd = place(pid)
+            lifeline.send(wire.PLACE, fd=fd if fd >= 0 else None)
+            if fd >= 0:
+                os.close(fd)
         _shake_hands(process, plan, caller, lifeline, on_created)
     except BaseException:
         process.close()
@@ -225,6 +276,10 @@ def _shake_hands(
     process.pid, process.pidfd = pid, descriptor
     await_helpers(helpers)
     expect(wire.NAMESPACES)
+    if process.detached:
+        if fuse:
+            lifeline.send(wire.MAPPED)
+        process.forget_shim()
     # Before init may become 0 and undumpable: afterwards its namespaces cannot be opened by the network's helper.
     state = on_created(process.pid) if on_created else None
     caller.send(wire.MAPPED)

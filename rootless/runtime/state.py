@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     class State(TypedDict, total=False):
         """``state.json``. ``start_time`` is in clock ticks since boot; ``started``: the program was let go;
-        ``created`` is a time as RFC 3339."""
+        ``created`` is a time as RFC 3339. ``cgroup``: the absolute directory of the payload's control group, '' for
+        none. ``monitor``: the pid of the container's monitor, 0 for none, and when it started. ``notes``: what the
+        container lacks because the machine does."""
 
         id: str
         pid: int
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
         created: str
         bundle: str
         annotations: dict[str, str]
+        cgroup: str
+        monitor: int
+        monitor_start: int
+        notes: list[str]
 
 
 NAME = "state.json"

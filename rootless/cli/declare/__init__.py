@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from rootless.cli.declare import containers, images, oci, registries, root, run, system, volumes
+from rootless.cli.declare import containers, copying, events, images, life, oci, registries, root, run, system, volumes
 from rootless.cli.declare.command import Command, Group, add_group, root_callback
 from rootless.cli.declare.program import Program
 
@@ -25,7 +25,7 @@ GROUPS = {
 }
 
 
-FAMILIES = (run, containers, images, registries, volumes, system)
+FAMILIES = (run, life, containers, copying, images, registries, volumes, system, events)
 
 
 ROOTLESS = Program(
@@ -80,6 +80,6 @@ def build_app(program: Program = ROOTLESS) -> typer.Typer:
     for command in program.commands:
         for path in (*command.paths, *command.hidden_paths):
             group, _, name = path.rpartition(" ")
-            hidden = path in command.hidden_paths
+            hidden = command.hidden or path in command.hidden_paths
             command.register(groups[group] if group else app, name, program.persistent_options, hidden)
     return app

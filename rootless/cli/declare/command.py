@@ -31,7 +31,7 @@ class Command:
     """One command, under all the paths it can be called by (``"ps"``, ``"container ls"``).
 
     ``handler`` is ``module:function`` below ``rootless.cli``. With ``interspersed`` false the first argument ends the
-    options: what follows belongs to the container's command.
+    options: what follows belongs to the container's command. A ``hidden`` one is the program's own and not listed.
     """
 
     paths: tuple[str, ...]
@@ -43,6 +43,7 @@ class Command:
     panel: str = ""
     examples: tuple[str, ...] = ()
     hidden_paths: tuple[str, ...] = ()
+    hidden: bool = False
 
     def register(
         self, app: typer.Typer, name: str, persistent: Sequence[Option] = (), hidden: bool = False

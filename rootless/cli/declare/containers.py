@@ -17,20 +17,6 @@ FORCE_PRUNE = flag("--force", "-f", help="Do not ask.")
 
 COMMANDS = (
     Command(
-        ("start", "container start"),
-        "run:start",
-        "Start a created or ended container.",
-        (
-            flag("--attach", "-a", help="Connect its output and forward signals; exit with its code."),
-            flag("--interactive", "-i", help="Connect standard input too."),
-            flag("--sig-proxy", help="Forward signals to the container (on with --attach unless =false)."),
-            flag("--latest", "-l", help="The container that was created last."),
-        ),
-        CONTAINERS,
-        panel="Containers",
-        examples=("rootless start -a web",),
-    ),
-    Command(
         ("ps", "container ls", "container ps"),
         "containers:ps",
         "List containers.",
@@ -67,6 +53,27 @@ COMMANDS = (
         ),
         CONTAINERS,
         panel="Containers",
+    ),
+    Command(
+        ("rename", "container rename"),
+        "containers:rename",
+        "Give a container another name; a running one too.",
+        (),
+        Arguments("CONTAINER NAME", 2, 2, containers),
+        panel="Containers",
+        examples=("rootless rename web web-old",),
+    ),
+    Command(
+        ("port", "container port"),
+        "port:port",
+        "Show where the ports of a container are published.",
+        (
+            flag("--all", "-a", help="Those of all containers."),
+            flag("--latest", "-l", help="Those of the container that was created last."),
+        ),
+        Arguments("CONTAINER [PORT[/PROTOCOL]]", 0, 2, containers),
+        panel="Containers",
+        examples=("rootless port web 80/tcp",),
     ),
     Command(
         ("inspect",),

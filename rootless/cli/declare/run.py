@@ -13,11 +13,14 @@ GENERAL = panel(
     "General",
     text("--name", help="Name of the container.", metavar="NAME"),
     flag("--replace", help="Remove an existing container of the same name first."),
+    text("--restart", help="When to start it again: no, on-failure[:N], always, unless-stopped.", metavar="POLICY"),
     flag("--rm", help="Remove the container and its anonymous volumes when it ends."),
     many("--label", "-l", help="Metadata of the container.", metavar="KEY[=VALUE]"),
     commas("--label-file", help="File with one label a line.", metavar="FILE"),
     many("--annotation", help="Annotation in the runtime's configuration.", metavar="KEY=VALUE"),
     text("--cidfile", help="Write the container's ID to this new file.", metavar="FILE"),
+    text("--conmon-pidfile", help="Write the process ID of the container's monitor to this file.", metavar="FILE"),
+    text("--sdnotify", help="Who tells systemd of readiness: container, conmon or ignore.", metavar="MODE"),
     text("--pidfile", help="Write the process ID of the container to this file.", metavar="FILE"),
     text("--pull", help="When to pull the image: missing, always, never or newer.", metavar="POLICY"),
     *PLATFORM,
@@ -50,9 +53,11 @@ PROCESS = panel(
     commas("--log-opt", help="Option of the log: path=FILE or max-size=SIZE.", metavar="KEY=VALUE"),
 )
 
-SIG_PROXY = panel(
+RUN_ONLY = panel(
     "Process",
     flag("--sig-proxy", help="Forward signals to the container (on unless =false)."),
+    flag("--detach", "-d", help="Print the container's ID and leave it running."),
+    text("--detach-keys", help="Keys that detach (ctrl-p,ctrl-q); '' for none.", metavar="KEYS"),
 )
 
 IDENTITY = panel(
@@ -119,7 +124,7 @@ COMMANDS = (
         ("run", "container run"),
         "run:run",
         "Run a command in a new container.",
-        (*CREATE_OPTIONS, *SIG_PROXY),
+        (*CREATE_OPTIONS, *RUN_ONLY),
         IMAGE_COMMAND,
         interspersed=False,
         panel="Containers",

@@ -39,11 +39,11 @@ class Container:
         self.rootfs = rootfs
         self.idmap = idmap
 
-    def write(self, durable: bool) -> None:
-        """Put the bundle's Spec and what a later start needs into the container's directory."""
+    def write(self, durable: bool, startable: bool = True) -> None:
+        """Put the bundle's Spec into the container's directory, and what a later start needs if it is ``startable``."""
         atomic.write(f"{self.directory}/config.json", jsonfast.dump_bytes(self.spec), durable=durable)
-        if not durable:
-            return  # a container that is gone when it ends is not started again
+        if not startable:
+            return
         launch = {
             "extras": self.extras,
             "rootfs": self.rootfs,

@@ -42,7 +42,7 @@ def _use(mount: RootfsMount) -> str:
     if mount["kind"] == "fuse-overlayfs":
         from rootless.init.fuse import mount_fuse
 
-        helper = mount_fuse(mount, mount.get("helper", ""))
+        helper = mount_fuse(mount, mount.get("helper", ""), True)
     try:
         rootfs = Rootfs(mount)
         rootfs.reach()

@@ -24,7 +24,7 @@ _KEPT = (
     "interactive", "tty", "privileged", "read_only", "init", "ipc", "pid", "uts", "cgroupns", "cap_add", "cap_drop",
     "shm_size", "stop_timeout", "timeout", "umask", "log_driver", "add_host", "no_hosts", "dns", "dns_option",
     "dns_search", "groups", "keep_groups", "pidfile", "preserve_fds", "publish_all", "hardened", "hostname", "tz",
-    "log_path", "log_size",
+    "log_path", "log_size", "detach_keys", "sdnotify", "conmon_pidfile",
     "volumes_from", "devices", "rlimits", "sysctls", "attach", "sig_proxy",
 )  # fmt: skip
 
@@ -63,6 +63,7 @@ def describe(
         "userns": options.userns.mode if options.userns is not None else "",
         "user": options.user or source.config.get("User") or "",
         "seccomp": _seccomp(options),
+        "restart": [options.restart, options.restart_retries],
         "stop_signal": options.stop_signal or _image_stop_signal(source.config),
         "cidfile": options.cidfile,
         "create_command": list(sys.argv),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from rootless.engine.containers.status import is_abandoned, running_ids, status
+from rootless.engine.containers.status import BUSY, is_abandoned, running_ids, status
 from rootless.errors import InUseError, RootlessError
 from storage.errors import NotFoundError, StorageError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rootless.engine.context import Engine
     from storage.locks import Lock
 
-_POLL = 0.01
+_POLL = 0.002
 _PATIENCE = 30.0
 
 
@@ -47,12 +47,14 @@ def remove(engine: Engine, names: Iterable[str], values: Mapping[str, Any]) -> l
 def remove_one(engine: Engine, container_id: str, values: Mapping[str, Any]) -> None:
     """Remove one container by its id."""
     current = status(engine, container_id)
-    if current.state == "running":
+    if current.state in BUSY:
         if not values.get("force"):
             raise InUseError(
-                f"cannot remove container {container_id[:12]} as it is running: container state improper",
+                f"cannot remove container {container_id[:12]} as it is {current.state}: container state improper",
                 "stop it first, or use --force",
             )
+        from rootless.engine.containers.stop import stop
+
         stop(engine, container_id, values.get("time"))
     lock = take_lock(engine, container_id)
     if lock is None:
@@ -80,13 +82,9 @@ def discard(engine: Engine, container_id: str, volumes: bool) -> None:
 
 def forget_state(engine: Engine, container_id: str) -> None:
     """Remove the state below RUN."""
-    directory = engine.run_directory(container_id)
-    try:
-        for name in os.listdir(directory):
-            os.unlink(f"{directory}/{name}")
-        os.rmdir(directory)
-    except OSError:
-        return
+    from rootless.monitor.ending import forget
+
+    forget(engine.run_directory(container_id))
 
 
 def take_lock(engine: Engine, container_id: str) -> Lock | None:
@@ -101,50 +99,9 @@ def take_lock(engine: Engine, container_id: str) -> Lock | None:
             if not os.path.lexists(lock.path):
                 return None
             raise
-        if status(engine, container_id).state == "running" or time.monotonic() > deadline:
+        if status(engine, container_id).state in BUSY or time.monotonic() > deadline:
             raise InUseError(f"cannot change container {container_id[:12]}: another command is using it")
         time.sleep(_POLL)
-
-
-def stop(engine: Engine, container_id: str, timeout: str | int | None = None) -> None:
-    """Ask a running container to end, by its stop signal, then by SIGKILL; returns when its process is gone.
-
-    ``timeout``: seconds between the two; None means the container's own, which ``--stop-timeout`` set.
-    """
-    from rootless.linux.pidfd import pidfd_open, pidfd_send_signal
-
-    record = engine.store.containers.load(container_id)
-    if timeout in (None, ""):
-        timeout = record.get("options", {}).get("stop_timeout", 10)
-    current = status(engine, container_id)
-    if current.state != "running":
-        return
-    try:
-        pidfd = pidfd_open(current.pid)
-    except OSError:
-        return
-    try:
-        if status(engine, container_id).pid != current.pid:
-            return  # the pid was reused between the look and the open
-        for signal, patience in ((record.get("stop_signal", 15), float(timeout or 0)), (9, _PATIENCE)):
-            if patience == 0:
-                continue
-            pidfd_send_signal(pidfd, signal)
-            if _gone(pidfd, patience):
-                return
-    except ProcessLookupError:
-        return
-    finally:
-        os.close(pidfd)
-    raise RootlessError(f"cannot stop container {container_id[:12]}: its process does not end")
-
-
-def _gone(pidfd: int, seconds: float) -> bool:
-    import select
-
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
 
 
 def prune(engine: Engine, values: Mapping[str, Any]) -> list[str]:
@@ -160,7 +117,7 @@ def prune(engine: Engine, values: Mapping[str, Any]) -> list[str]:
             continue
         if not all(has_label(named, text) for text in labels) or any(has_label(named, text) for text in missing):
             continue
-        if status(engine, container_id).state == "running":
+        if status(engine, container_id).state in BUSY:
             continue
         lock = engine.store.containers.lock(container_id)
         try:

@@ -1,4 +1,4 @@
-"""``run``: a container in the foreground, from its image to its exit code."""
+"""``run``: a container from its image to its exit code, or in the background."""
 
 from __future__ import annotations
 
@@ -7,12 +7,8 @@ import time
 
 from rootless import network as networks
 from rootless.engine.containers.create import prepare
-from rootless.engine.containers.status import STARTED, record_exit, record_start
-from rootless.errors import RootlessError
-from rootless.linux import signals
-from rootless.linux.libc import die_with_parent
-from rootless.runtime import launch, plan, state
-from rootless.security import seccomp
+from rootless.engine.containers.plan import compile_plan
+from rootless.runtime import launch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,75 +17,44 @@ if TYPE_CHECKING:
 
     from rootless.engine.containers.container import Container
     from rootless.engine.context import Engine
-    from rootless.init.plan import Plan
     from rootless.network import Network
     from rootless.network.helper import NetworkHandle
-    from rootless.runtime.launch import Process
+    from storage.locks import Lock
 
 
-def run(engine: Engine, values: Mapping[str, Any], image_name: str, arguments: Sequence[str]) -> int:
-    """Make a container, start it in the foreground and wait for it; its exit code. ``rm``: then remove it."""
+def run(engine: Engine, values: Mapping[str, Any], image_name: str, arguments: Sequence[str]) -> int | str:
+    """Make a container and start it: its exit code, or with ``detach`` its id, as soon as it runs."""
     temporary = bool(values.get("rm"))
     launch.check_descriptors(values.get("preserve_fds"))
     container, network, lock = prepare(engine, values, image_name, arguments, durable=not temporary)
     with lock:
-        try:
-            return foreground(engine, container, network, written=False)
-        finally:
-            if temporary:
+        if is_direct(container.record, values):
+            try:
+                return direct(engine, container, network)
+            finally:
                 from rootless.engine.containers.removal import discard
 
                 discard(engine, container.id, True)
+        return supervised(engine, container, network, lock, bool(values.get("detach")))
 
 
-class Streams:
-    """What becomes 0, 1 and 2 of the container, and the read ends of the pipes between it and the log."""
-
-    __slots__ = ("attached", "given", "log", "opened", "pipes")
-
-    def __init__(self, engine: Engine, container: Container) -> None:
-        options = container.record["options"]
-        attach = options["attach"]
-        self.opened: list[int] = []
-        self.pipes: tuple[int, int] | None = None
-        self.attached = (not attach or "stdout" in attach, not attach or "stderr" in attach)
-        self.log = None
-        driver = options["log_driver"]
-        if driver in ("k8s-file", "json-file") and not container.record["rm"]:
-            from rootless.monitor import Log
-
-            path = options["log_path"] or engine.store.layout.container_log(container.id)
-            self.log = Log(path, options["log_size"])
-        given = [0, 1, 2]
-        if not options["interactive"] or (attach and "stdin" not in attach):
-            given[0] = self._open(os.O_RDONLY)
-        if not options["tty"] and (self.log is not None or not all(self.attached)):
-            first, second = os.pipe(), os.pipe()
-            self.pipes = (first[0], second[0])
-            given[1:] = [first[1], second[1]]
-            self.opened += given[1:]
-        self.given = (given[0], given[1], given[2])
-
-    def _open(self, flags: int) -> int:
-        fd = os.open("/dev/null", flags | os.O_CLOEXEC)
-        self.opened.append(fd)
-        return fd
-
-    def close_given(self) -> None:
-        """Let go of the container's ends, so that the end of its output is seen."""
-        for fd in self.opened:
-            os.close(fd)
-        self.opened = []
+def is_direct(record: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    """Whether the container needs no monitor: it has the caller's own streams, and is gone when it ends."""
+    options = record["options"]
+    wants_log = values.get("log_driver") in ("k8s-file", "json-file", "journald") or values.get("log_opt")
+    notifies = "NOTIFY_SOCKET" in os.environ and options["sdnotify"] != "ignore"
+    more = values.get("detach") or options["tty"] or options["attach"] or options["timeout"]
+    return bool(record["rm"] and not (more or wants_log or notifies))
 
 
-def foreground(engine: Engine, container: Container, network: Network, *, written: bool = True) -> int:
-    """Start a container that is ready, show it to the caller, and wait for its end. The caller holds its lock.
+def direct(engine: Engine, container: Container, network: Network) -> int:
+    """Start a ``--rm`` container with the caller's own streams, and wait for its end. The caller holds its lock.
 
-    ``written`` is false when its Spec is not yet on disk. Its exit code is put down unless the container goes with it
-    (``--rm``). Raises RootlessError when it cannot be started; what was started for it is gone then.
+    Raises RootlessError when it cannot be started; what was started for it is gone then.
     """
-    temporary = container.record["rm"]
-    streams = Streams(engine, container)
+    from rootless.engine.containers.supervised import record_running
+
+    options = container.record["options"]
     handles: list[NetworkHandle] = []
 
     def attach(pid: int) -> None:
@@ -97,130 +62,49 @@ def foreground(engine: Engine, container: Container, network: Network, *, writte
         handle = networks.attach(network, pid)
         if handle is not None:
             handles.append(handle)
-        if not written:
-            container.write(durable=not temporary)
+        container.write(durable=False, startable=False)
         from rootless.engine.containers import stdio  # noqa: F401 - loaded now, needed later
 
-    plan_made = compile_plan(container)
-    if engine.globals.get("debug"):
-        for line in plan_made.describe():
-            engine.tell(line)
-    started = 0
+    given = (0, 1, 2)
+    null = -1
+    if not options["interactive"]:
+        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        given = (null, 1, 2)
     try:
-        process = launch.create(plan_made, streams.given, attach)
+        process = launch.create(compile_plan(engine, container, cleanup=True), given, attach)
         try:
-            streams.close_given()
+            if null >= 0:
+                os.close(null)
             for handle in handles:
                 handle.wait_ready()
-            started = time.time_ns()
-            _record_running(engine, container, process, started, temporary)
-            code = _follow(container, process, streams)
+            record_running(engine, container, process, time.time_ns())
+            from rootless.engine.containers.stdio import follow
+
+            return follow(process, sig_proxy=options["sig_proxy"])
         except BaseException:
             process.close()
             raise
-    except RootlessError as error:
-        if started and not temporary:
-            record_exit(engine, container.id, started, time.time_ns(), error.exit_code, error.message)
-        raise
     finally:
         for handle in handles:
             handle.close()
-        _forget_running(engine, container)
-    if not temporary:
-        record_exit(engine, container.id, started, time.time_ns(), code)
-    return code
 
 
-def compile_plan(container: Container) -> Plan:
-    """The flat plan of the container's start, with the system call filter in it."""
-    extras = dict(container.extras)
-    profile = container.record["seccomp"]
-    extras["seccomp"] = None
-    if profile != "unconfined":
-        bounding = container.spec["process"]["capabilities"]["bounding"]
-        path = None if profile == "default" else profile
-        extras["seccomp"] = seccomp.program(path, bounding, container.record["options"]["hardened"])
-    if container.record["rm"]:
-        # What the container wrote belongs to its users; the shim, still root among them, deletes it.
-        extras["cleanup"] = [path for path in (container.rootfs["upper"], container.rootfs["work"]) if path]
-    return plan.compile(container.spec, container.rootfs, container.idmap, extras)  # type: ignore[arg-type]
+def supervised(engine: Engine, container: Container, network: Network, lock: Lock, detach: bool) -> int | str:
+    """Start a container with a monitor; its id at once, or its exit code when it has ended."""
+    from rootless.engine.containers import supervised as monitors
+    from rootless.errors import RootlessError
+    from storage.errors import StorageError
 
-
-def _record_running(
-    engine: Engine, container: Container, process: Process, started: int, temporary: bool
-) -> None:
-    directory = engine.run_directory(container.id)
     try:
-        os.mkdir(directory, 0o700)
-    except FileExistsError:
-        pass
-    found = state.of_process(container.id, process.pid, container.directory)
-    found["started"] = True
-    found["annotations"] = {STARTED: str(started)}
-    state.write(directory, found)
-    if not temporary:
-        record_start(engine, container.id, started)
-    pidfile = container.record["options"]["pidfile"]
-    if pidfile:
-        _write_pidfile(pidfile, process.pid)
+        started = monitors.start(engine, container, network, lock, owned=not detach, written=False)
+    except (RootlessError, StorageError):
+        if container.record["rm"]:
+            from rootless.engine.containers.removal import discard
 
+            discard(engine, container.id, True)
+        raise
+    if detach:
+        return container.id
+    from rootless.engine.containers.attach import own
 
-def _write_pidfile(path: str, pid: int) -> None:
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        try:
-            os.write(fd, str(pid).encode())
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise RootlessError(f"cannot write the pid file {path}: {error.strerror}") from None
-
-
-def _forget_running(engine: Engine, container: Container) -> None:
-    directory = engine.run_directory(container.id)
-    try:
-        os.unlink(f"{directory}/{state.NAME}")
-        os.rmdir(directory)
-    except OSError:
-        return
-
-
-def _follow(container: Container, process: Process, streams: Streams) -> int:
-    """Let the program start and stay until it ends; after ``--timeout`` seconds it is killed."""
-    from rootless.engine.containers.stdio import follow
-
-    options = container.record["options"]
-    watcher = _limit_time(process, options["timeout"]) if options["timeout"] else 0
-    try:
-        code = follow(
-            process,
-            interactive=options["interactive"] and (not options["attach"] or "stdin" in options["attach"]),
-            sig_proxy=options["sig_proxy"],
-            pipes=streams.pipes,
-            attached=streams.attached,
-            log=streams.log,
-        )
-    finally:
-        if watcher:
-            os.kill(watcher, signals.SIGKILL)
-            os.waitpid(watcher, 0)
-    assert code is not None  # there are no detach keys
-    return code
-
-
-def _limit_time(process: Process, seconds: int) -> int:
-    """Kill the container after ``seconds``; the pid of the child that does, which ends with this process.
-
-    A timer's signal would not do: every signal of this process is passed on to the container.
-    """
-    caller = os.getpid()
-    child = os.fork()
-    if child == 0:
-        try:
-            signals.reset()
-            die_with_parent(signals.SIGKILL, caller)
-            time.sleep(seconds)
-            process.kill(signals.SIGKILL)
-        finally:
-            os._exit(0)
-    return child
+    return own(engine, container.id, container.record, started)

@@ -9,6 +9,7 @@ from rootless.errors import RootlessError
 from rootless.runtime import state as runtime_state
 from storage import atomic, jsonfast
 from storage.errors import NoSpaceError
+from storage.locks import is_held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from rootless.engine.context import Engine
 
 KILLED = 128 + 9
-"""The exit code of a container whose end nobody saw: it dies with its caller, by SIGKILL."""
+"""The exit code of a container whose end nobody saw: it dies with its caller or its monitor, by SIGKILL."""
 
 
 _CLAIMED = 1
@@ -28,18 +29,47 @@ STARTED = "started"
 """The annotation of the runtime's state that holds when the program was let go, in nanoseconds since the epoch."""
 
 
+ALIVE = ("initialized", "running", "paused")
+"""The states in which a container has processes."""
+
+
+BUSY = (*ALIVE, "restarting")
+"""The states in which somebody holds the container."""
+
+
 class Status:
-    """``state`` is created, running or exited. Times are nanoseconds since the epoch, 0: never. ``pid``: the host's."""
+    """What a container does.
 
-    __slots__ = ("error", "exit_code", "finished", "pid", "started", "state")
+    ``state`` is created, initialized (its program waits for the start), running, paused, restarting (it will be started
+    again) or exited. Times are nanoseconds since the epoch, 0: never. ``pid``: init's on the host; ``monitor``: its
+    monitor's; ``cgroup``: the directory of its control group. ``oom``: the last run was killed for want of memory;
+    ``stopped``: the user ended it; ``restarts``: how often its policy has started it again.
+    """
 
-    def __init__(self, state: str, pid: int, started: int, finished: int, exit_code: int, error: str) -> None:
+    __slots__ = (
+        "cgroup", "error", "exit_code", "finished", "monitor", "notes", "oom", "pid", "restarts", "started", "state",
+        "stopped",
+    )  # fmt: skip
+
+    def __init__(self, state: str, live: Mapping[str, Any], last: Mapping[str, Any]) -> None:
+        alive = state in ALIVE
+        code, error = last.get("exit_code"), last.get("error")
         self.state = state
-        self.pid = pid
-        self.started = started
-        self.finished = finished
-        self.exit_code = exit_code
-        self.error = error
+        self.pid: int = live["pid"] if alive else 0
+        self.monitor: int = live.get("monitor", 0) if alive else 0
+        self.cgroup: str = live.get("cgroup", "") if alive else ""
+        self.notes: list[str] = live.get("notes", [])
+        self.started = _number(last.get("started"))
+        if not self.started and state != "initialized":
+            text = (live.get("annotations") or {}).get(STARTED, "")
+            self.started = int(text) if text.isdigit() else 0
+        ended = state in ("exited", "restarting")
+        self.finished = (_number(last.get("finished")) or self.started) if ended else 0
+        self.exit_code = (code if isinstance(code, int) else KILLED) if ended else 0
+        self.error = error if isinstance(error, str) and ended else ""
+        self.oom = bool(last.get("oom")) and ended
+        self.stopped = bool(last.get("stopped"))
+        self.restarts = _number(last.get("restarts"))
 
 
 def _read(path: str) -> dict[str, Any]:
@@ -60,28 +90,56 @@ def _read(path: str) -> dict[str, Any]:
 def status(engine: Engine, container_id: str) -> Status:
     """What a container does now. A run that left no end behind (power cut, killed caller) counts as killed."""
     layout = engine.store.layout
+    last = _read(layout.container_exit(container_id))
     try:
-        live = runtime_state.read(layout.container_run(container_id))
+        live: Mapping[str, Any] | None = runtime_state.read(layout.container_run(container_id))
     except FileNotFoundError:
         live = None
     except RootlessError:
         live = {"pid": 0}
-    last = _read(layout.container_exit(container_id))
-    started = _number(last.get("started"))
-    if live is not None and not started:
-        text = (live.get("annotations") or {}).get(STARTED, "")
-        started = int(text) if text.isdigit() else 0
-    if live is not None and runtime_state.status(live) == "running":
-        return Status("running", live["pid"], started, 0, 0, "")
-    if not started and live is None:
-        return Status("created", 0, 0, 0, 0, "")
-    finished = _number(last.get("finished"))
-    code = last.get("exit_code")
-    error = last.get("error")
-    return Status(
-        "exited", 0, started, finished or started, code if isinstance(code, int) else KILLED,
-        error if isinstance(error, str) else "",
-    )  # fmt: skip
+    if live is None:
+        if last.get("restarting") and is_held(layout.container(container_id)):
+            return Status("restarting", {}, last)
+        return Status("exited" if last.get("started") or last.get("error") else "created", {}, last)
+    found = runtime_state.status(live)  # type: ignore[arg-type]
+    if found == "exited" or _is_orphan(live):
+        if last.get("restarting") and is_held(layout.container(container_id)):
+            return Status("restarting", {}, last)
+        never = not last.get("started") and (live.get("annotations") or {}).get(STARTED) == "0"
+        return Status("created" if never and not last.get("error") else "exited", live, last)
+    if found == "created":
+        return Status("initialized", live, last)
+    return Status("paused" if live.get("cgroup") and _is_frozen(live["cgroup"]) else "running", live, last)
+
+
+def _is_orphan(live: Mapping[str, Any]) -> bool:
+    """Whether the monitor was killed. The container dies with it; one that has asked not to is killed now."""
+    monitor = live.get("monitor")
+    if not monitor or runtime_state.start_time(monitor) == live.get("monitor_start"):
+        return False
+    from rootless.linux.pidfd import pidfd_open, pidfd_send_signal
+
+    try:
+        pidfd = pidfd_open(live["pid"])
+    except OSError:
+        return True
+    try:
+        if runtime_state.start_time(live["pid"]) == live.get("start_time"):
+            pidfd_send_signal(pidfd, 9)
+    finally:
+        os.close(pidfd)
+    return True
+
+
+def _is_frozen(cgroup: str) -> bool:
+    try:
+        fd = os.open(f"{cgroup}/cgroup.freeze", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return os.read(fd, 2)[:1] == b"1"
+    finally:
+        os.close(fd)
 
 
 def is_abandoned(engine: Engine, record: Mapping[str, Any], state: str) -> bool:
@@ -108,9 +166,9 @@ def running_ids(engine: Engine) -> list[str]:
         return []
 
 
-def record_start(engine: Engine, container_id: str, started: int) -> None:
+def record_start(engine: Engine, container_id: str, started: int, restarts: int = 0) -> None:
     """Put down that a container was started, so that after a reboot it is not taken for one that never was."""
-    data = jsonfast.dump_bytes({"started": started})
+    data = jsonfast.dump_bytes({"started": started, "restarts": restarts})
     atomic.write(engine.store.layout.container_exit(container_id), data, durable=False)
 
 

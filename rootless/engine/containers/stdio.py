@@ -7,15 +7,13 @@ import os
 
 from rootless.linux import signals
 from rootless.linux.pidfd import pidfd_send_signal
-from rootless.monitor import Keys, Output, relay
+from rootless.monitor.relay import Keys, Output, relay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     from collections.abc import Callable
     from typing import Any, Protocol
-
-    from rootless.monitor import Log
 
     class Process(Protocol):
         """What is needed of `runtime.launch.Process`."""
@@ -49,13 +47,14 @@ class Terminal:
     """The caller's terminal while the container's is shown on it: of the same size and, if ``keys`` are passed on, raw.
 
     Leaving the block restores it, as does each signal that would end or stop this process. Where standard input is no
-    terminal nothing is changed, and the size is that of standard output, if any.
+    terminal nothing is changed, and the size is that of standard output, if any. ``tell_size`` is called with a
+    ``struct winsize`` of ioctl_tty(2).
     """
 
-    __slots__ = ("_keys", "_master", "_old", "_saved", "_size")
+    __slots__ = ("_keys", "_old", "_saved", "_size", "_tell_size")
 
-    def __init__(self, master: int, keys: bool = True) -> None:
-        self._master = master
+    def __init__(self, tell_size: Callable[[bytes], object], keys: bool = True) -> None:
+        self._tell_size = tell_size
         self._keys = keys
         self._saved: list[Any] | None = None
         self._old: dict[int, Any] = {}
@@ -120,7 +119,7 @@ class Terminal:
         if self._size < 0:
             return
         try:
-            fcntl.ioctl(self._master, _TIOCSWINSZ, fcntl.ioctl(self._size, _TIOCGWINSZ, bytes(8)))
+            self._tell_size(fcntl.ioctl(self._size, _TIOCGWINSZ, bytes(8)))
         except OSError:
             pass
 
@@ -151,36 +150,26 @@ def proxy_signals(pidfd: int, terminal: bool) -> None:
             _signal.signal(number, forward)
 
 
-def follow(
-    process: Process,
-    *,
-    interactive: bool = False,
-    sig_proxy: bool = True,
-    pipes: tuple[int, int] | None = None,
-    attached: tuple[bool, bool] = (True, True),
-    log: Log | None = None,
-) -> int:
-    """Start the container, show it to the caller and wait for its end: its exit code.
+def resizer(master: int) -> Callable[[bytes], object]:
+    """What gives the terminal ``master`` another size."""
+    return lambda size: fcntl.ioctl(master, _TIOCSWINSZ, size)
 
-    With a terminal (``process.console_fd``) that is relayed; else ``pipes`` are the read ends of the container's
-    stdout and stderr; without either the container has the caller's own streams. ``attached`` says whether stdout and
-    stderr are shown; ``log`` gets them in any case.
+
+def follow(process: Process, *, interactive: bool = False, sig_proxy: bool = True) -> int:
+    """Start the process, show it to the caller and wait for its end: its exit code.
+
+    With a terminal (``process.console_fd``) that is relayed; without one the process has the caller's own streams.
     """
     if process.console_fd < 0:
         if sig_proxy:
             proxy_signals(process.pidfd, False)
         process.start()
-        if pipes:
-            sinks = [fd if shown else -1 for fd, shown in zip((_STDOUT, _STDERR), attached, strict=True)]
-            names = (b"stdout", b"stderr")
-            outputs = [Output(pipe, sink, name) for pipe, sink, name in zip(pipes, sinks, names, strict=True)]
-            relay(process.pidfd, outputs, log)
         return process.wait()
-    output = Output(process.console_fd, _STDOUT if attached[0] else -1, b"stdout")
+    output = Output(process.console_fd, _STDOUT)
     keys = Keys(_STDIN, process.console_fd) if interactive else None
-    with Terminal(process.console_fd, interactive):
+    with Terminal(resizer(process.console_fd), interactive):
         if sig_proxy:
             proxy_signals(process.pidfd, True)
         process.start()
-        relay(process.pidfd, [output], log, keys)
+        relay(process.pidfd, [output], keys)
     return process.wait()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SHM_SIZE = 64 << 20
 STOP_TIMEOUT = 10
+RESTART_POLICIES = ("no", "on-failure", "always", "unless-stopped")
 LOG_DRIVERS = ("k8s-file", "json-file", "none", "passthrough")
 _STREAMS = ("stdin", "stdout", "stderr")
 _HOST_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")
@@ -36,14 +37,14 @@ class RunOptions:
     """
 
     __slots__ = (
-        "add_host", "annotations", "attach", "cap_add", "cap_drop", "cgroupns", "cidfile", "devices", "dns",
-        "dns_option", "dns_search", "entrypoint", "env", "env_file", "env_host", "env_merge", "expose", "groups",
-        "hardened", "hostname", "http_proxy", "image_volume", "init", "interactive", "ipc", "keep_groups", "labels",
-        "log_driver", "log_path", "log_size", "mounts", "name", "network", "no_hosts", "passwd", "pid", "pidfile",
-        "ports", "preserve_fds", "privileged", "publish_all", "quiet", "read_only", "read_only_tmpfs", "replace",
-        "rlimits", "rm", "rootfs", "security", "shm_size", "sig_proxy", "stop_signal", "stop_timeout", "sysctls",
-        "timeout", "tty", "tz", "ulimit_host", "umask", "unsetenv", "unsetenv_all", "user", "userns", "uts",
-        "volumes_from", "workdir",
+        "add_host", "annotations", "attach", "cap_add", "cap_drop", "cgroupns", "cidfile", "conmon_pidfile",
+        "detach_keys", "devices", "dns", "dns_option", "dns_search", "entrypoint", "env", "env_file", "env_host",
+        "env_merge", "expose", "groups", "hardened", "hostname", "http_proxy", "image_volume", "init", "interactive",
+        "ipc", "keep_groups", "labels", "log_driver", "log_path", "log_size", "mounts", "name", "network", "no_hosts",
+        "passwd", "pid", "pidfile", "ports", "preserve_fds", "privileged", "publish_all", "quiet", "read_only",
+        "read_only_tmpfs", "replace", "restart", "restart_retries", "rlimits", "rm", "rootfs", "sdnotify", "security",
+        "shm_size", "sig_proxy", "stop_signal", "stop_timeout", "sysctls", "timeout", "tty", "tz", "ulimit_host",
+        "umask", "unsetenv", "unsetenv_all", "user", "userns", "uts", "volumes_from", "workdir",
     )  # fmt: skip
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -84,6 +85,10 @@ class RunOptions:
         self.hostname = _hostname(get("hostname") or "")
         self.cidfile = _path(get("cidfile"))
         self.pidfile = _path(get("pidfile"))
+        self.conmon_pidfile = _path(get("conmon_pidfile"))
+        self.detach_keys = _detach_keys(get("detach_keys"))
+        self.restart, self.restart_retries = _restart(get("restart") or "no")
+        self.sdnotify = _choice(get("sdnotify"), "--sdnotify", ("container", "conmon", "healthy", "ignore"))
         entrypoint = get("entrypoint")
         self.entrypoint = None if entrypoint is None else parse_entrypoint(entrypoint)
         self.network = _network(get("network"))
@@ -111,6 +116,8 @@ class RunOptions:
             from rootless.engine.options.values import check_name
 
             check_name("container", self.name)
+        if self.rm and self.restart != "no":
+            raise UsageError("cannot use --rm with --restart: the container would be gone", "leave one of them out")
         if self.log_driver == "passthrough" and self.tty:
             raise UsageError("cannot use --log-driver=passthrough with --tty")
 
@@ -196,6 +203,24 @@ def _log_options(entries: list[str]) -> tuple[str, int]:
         else:
             raise UsageError(f"cannot use {entry[:80]!r} for --log-opt", "the options are path=FILE and max-size=SIZE")
     return path, size
+
+
+def _restart(text: str) -> tuple[str, int]:
+    """(policy, how often at most; 0 for without end)."""
+    policy, colon, count = text.partition(":")
+    counted = policy == "on-failure" and count.isascii() and count.isdigit()
+    if policy not in RESTART_POLICIES or (colon and not counted):
+        names = ", ".join(RESTART_POLICIES)
+        raise UsageError(f"cannot use {text[:40]!r} for --restart", f"choose from: {names}; on-failure:N for N times")
+    return policy, int(count or 0)
+
+
+def _detach_keys(text: str | None) -> str | None:
+    if text:
+        from rootless.engine.options.detach_keys import parse
+
+        parse(text)
+    return text
 
 
 def _attach(streams: list[str]) -> list[str]:

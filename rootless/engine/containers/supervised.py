@@ -1,0 +1,291 @@
+"""Starting a container that has a monitor, and so lives on without its caller.
+
+::
+
+    caller ──fork──▶ lead ──▶ shim ──▶ init          the lead starts the container as any other start does
+      ◀── READY, init's pidfd ──┘ │
+                                  execve             the lead becomes the monitor (rootless.monitor), init's parent
+                                  execve             a restart, or the end of --rm: it becomes the engine again
+
+The lead holds the lock of the container's directory, and the monitor after it.
+"""
+
+from __future__ import annotations
+
+import _socket
+import marshal
+import os
+import sys
+import time
+
+from rootless import network as networks
+from rootless.engine.containers.plan import compile_plan
+from rootless.engine.containers.removal import forget_state
+from rootless.engine.containers.status import STARTED, record_exit, record_start
+from rootless.engine.containers.streams import Streams
+from rootless.errors import RootlessError
+from rootless.init import main, wire
+from rootless.linux import signals
+from rootless.linux.libc import close_range
+from rootless.monitor.frames import SOCKET
+from rootless.runtime import launch, state
+from storage.errors import StorageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from rootless.engine.containers.container import Container
+    from rootless.engine.context import Engine
+    from rootless.network import Network
+    from rootless.network.helper import NetworkHandle
+    from rootless.runtime.launch import Process
+    from storage.locks import Lock
+
+_GLOBALS = ("root", "runroot", "storage_driver")
+
+
+class Supervised:
+    """A container that was started: ``pidfd`` of its init, and the owner's connection to the monitor."""
+
+    __slots__ = ("connection", "pidfd")
+
+    def __init__(self, pidfd: int, connection: _socket.socket | None) -> None:
+        self.pidfd = pidfd
+        self.connection = connection
+
+
+def start(
+    engine: Engine,
+    container: Container,
+    network: Network,
+    lock: Lock,
+    *,
+    owned: bool = False,
+    let_go: bool = True,
+    written: bool = True,
+) -> Supervised:
+    """Start a container that is ready, with a monitor. The caller's lock passes to that.
+
+    ``owned``: the caller stays, and gets a connection. ``let_go`` false: the program waits for its start. ``written``
+    is false when the Spec is not yet on disk. Raises RootlessError when it cannot be started; the caller then has the
+    lock.
+    """
+    near, far = wire.pair()
+    mine = theirs = None
+    if owned:
+        mine, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid == 0:
+        code = 125
+        try:
+            near.close()
+            if mine:
+                mine.close()
+            os.setsid()
+            signals.reset()
+            owner = theirs.detach() if theirs else -1
+            lead(engine, container, network, lock, far, owner=owner, let_go=let_go, written=written)
+        except StorageError as error:
+            code = main.report(far, RootlessError(error.message, error.hint))
+        except BaseException as error:  # the process must end here, whatever happens
+            code = main.report(far, error)
+        finally:
+            os._exit(code)
+    far.close()
+    if theirs:
+        theirs.close()
+    kind, values = near.receive()
+    near.close()
+    if kind == wire.READY:
+        lock.release()
+        pidfd = values[-1]
+        assert isinstance(pidfd, int)
+        return Supervised(pidfd, mine)
+    os.waitpid(pid, 0)
+    if kind == wire.FAILED:
+        raise launch.failure(values)
+    raise RootlessError("cannot start the container: its monitor was killed")
+
+
+def lead(
+    engine: Engine,
+    container: Container,
+    network: Network,
+    lock: Lock,
+    caller: wire.Channel | None = None,
+    *,
+    owner: int = -1,
+    let_go: bool = True,
+    written: bool = True,
+    restarts: int = 0,
+) -> NoReturn:
+    """Start the container in this process, tell the ``caller``, and become its monitor."""
+    options = container.record["options"]
+    temporary = container.record["rm"]
+    streams = Streams(options)
+    handles: list[NetworkHandle] = []
+
+    def attach(pid: int) -> None:
+        """Whatever can be done while the container mounts its file systems."""
+        handle = networks.attach(network, pid)
+        if handle is not None:
+            handles.append(handle)
+        if not written:
+            container.write(durable=not temporary)
+
+    plan = compile_plan(engine, container)
+    forget_state(engine, container.id)
+    run = make_run_directory(engine, container.id)
+    started = 0
+    try:
+        listener = wire.listen(run, SOCKET)
+        gate = -1 if let_go else wire.listen(run, launch.GATE)
+        process = launch.create(plan, streams.given, attach, detached=wire.Detached(gate, os.getpid()))
+        try:
+            streams.close_given()
+            for handle in handles:
+                handle.wait_ready()
+            started = time.time_ns() if let_go else 0
+            record_running(engine, container, process, started, restarts)
+            if let_go:
+                process.start()
+            settings = _settings(engine, container, process, streams, handles, started, restarts)
+            settings.update(listener=listener, owner=owner, lock=lock.fd)
+            _let_caller_go(caller, process.pidfd)
+            _become_monitor(settings)
+        except BaseException:
+            process.close()
+            raise
+    except BaseException as error:
+        for handle in handles:
+            handle.close()
+        forget_state(engine, container.id)
+        if started and not temporary and isinstance(error, RootlessError):
+            record_exit(engine, container.id, started, time.time_ns(), error.exit_code, error.message)
+        raise
+
+
+def make_run_directory(engine: Engine, container_id: str) -> str:
+    """The directory of a container's state, made if it is not there."""
+    directory = engine.run_directory(container_id)
+    try:
+        os.mkdir(directory, 0o700)
+    except FileExistsError:
+        pass
+    return directory
+
+
+def record_running(engine: Engine, container: Container, process: Process, started: int, restarts: int = 0) -> None:
+    """Put down that the container runs, or waits for its start; and its pid where the user wants that."""
+    found = state.of_process(container.id, process.pid, container.directory)
+    found["started"] = bool(started)
+    found["annotations"] = {STARTED: str(started)}
+    found["notes"] = process.notes
+    if process.detached:
+        found["monitor"] = os.getpid()
+        found["monitor_start"] = state.start_time(os.getpid()) or 0
+    state.write(make_run_directory(engine, container.id), found)
+    if started and not container.record["rm"]:
+        record_start(engine, container.id, started, restarts)
+    for key, pid in (("pidfile", process.pid), ("conmon_pidfile", os.getpid())):
+        path = container.record["options"].get(key)
+        if path:
+            write_pidfile(path, pid)
+
+
+def write_pidfile(path: str, pid: int) -> None:
+    """Write a process ID to a file of the user's."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(fd, str(pid).encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise RootlessError(f"cannot write the pid file {path}: {error.strerror}") from None
+
+
+def engine_command(engine: Engine) -> list[str]:
+    """The command line of this program with the same store, to which a command is appended."""
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    command = [sys.executable, "-IS" if sys.flags.no_site else "-I", f"{package}/__main__.py"]
+    for key in _GLOBALS:
+        if engine.globals.get(key):
+            command += [f"--{key.replace('_', '-')}", str(engine.globals[key])]
+    return command
+
+
+def _settings(
+    engine: Engine,
+    container: Container,
+    process: Process,
+    streams: Streams,
+    handles: list[NetworkHandle],
+    started: int,
+    restarts: int,
+) -> dict[str, Any]:
+    """What the monitor is to know, see rootless.monitor.supervisor.Settings."""
+    options = container.record["options"]
+    layout = engine.store.layout
+    policy, retries = container.record.get("restart") or ("no", 0)
+    driver = options["log_driver"]
+    return {
+        "id": container.id,
+        "directory": container.directory,
+        "run": engine.run_directory(container.id),
+        "pid": process.pid,
+        "pidfd": process.pidfd,
+        "master": process.console_fd,
+        "stdout": streams.stdout,
+        "stderr": streams.stderr,
+        "stdin": streams.stdin,
+        "log": {
+            "driver": driver,
+            "path": options["log_path"] or layout.container_log(container.id),
+            "max_size": options["log_size"],
+        },
+        "helper": handles[0].pid if handles else 0,
+        "helper_fds": [fd for handle in handles for fd in handle.hand_over()],
+        "helper_waits": bool(handles and handles[0].has_ports),
+        "cgroup": "",
+        "engine": engine_command(engine),
+        "started": started,
+        "policy": policy,
+        "retries": retries,
+        "restarts": restarts,
+        "rm": container.record["rm"],
+        "timeout": options["timeout"],
+        "events": "",
+        "event": {},
+        "exit": layout.container_exit(container.id),
+        "reserve": layout.reserve,
+    }
+
+
+def _let_caller_go(caller: wire.Channel | None, pidfd: int) -> None:
+    """Leave the caller's streams, so that who reads them to their end need not wait for the container's; report."""
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for number in range(3):
+        os.dup2(null, number)
+    if caller:
+        caller.send(wire.READY, fd=pidfd)
+
+
+def _become_monitor(settings: dict[str, Any]) -> NoReturn:
+    """Execute the monitor in this process's place, with the descriptors of its settings and no others."""
+    data = marshal.dumps(settings)
+    memory = os.memfd_create("monitor")
+    os.write(memory, data)
+    keys = ("pidfd", "master", "stdout", "stderr", "stdin", "listener", "owner", "lock")
+    kept = sorted({fd for fd in (memory, *(settings[key] for key in keys), *settings["helper_fds"]) if fd > 2})
+    low = 3
+    for fd in kept:
+        os.set_inheritable(fd, True)
+        if low < fd:
+            close_range(low, fd - 1)
+        low = fd + 1
+    close_range(low)
+    program = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "monitor")
+    os.chdir("/")
+    os.execve(sys.executable, [sys.executable, "-IS", f"{program}/__main__.py", str(memory)], os.environ)
