@@ -123,6 +123,7 @@ def start(
     open_proc(plan, site)
     if plan.oom_score_adj is not None:
         set_oom_score(plan.oom_score_adj, site)
+    attributes = open_attributes(plan)
 
     rootfs = Rootfs(plan.rootfs, plan.foreign)
     rootfs.reach()
@@ -220,10 +221,14 @@ def start(
         state = bytes_of(expect(caller, wire.START))
     run_container_hooks(plan, "startContainer", state)
 
-    # 17. The filter last, then the program.
-    confine.lock(plan)
+    # 17. The label and the filter last, then the program.
+    if attributes >= 0:
+        from rootless.linux.lsm import label_next_program  # loaded before the fork
+
+        label_next_program(attributes, plan.apparmor, plan.selinux)
     if plan.reaper:
-        leave_reaper()
+        leave_reaper(plan, attributes)
+    confine.lock(plan)
     if plan.terminal:
         take_terminal()
     signals.reset()
@@ -253,12 +258,26 @@ def run_container_hooks(plan: Plan, moment: str, state: bytes) -> None:
         run_hooks(hooks, moment, state)
 
 
-def leave_reaper() -> None:
-    """Fork the program's process with a session of its own; this one stays as the container's first."""
+def open_attributes(plan: Plan) -> int:
+    """The procfs through which labels are set, before anything of the image is visible; -1 where none is asked for."""
+    if not plan.apparmor and not plan.selinux:
+        return -1
+    from rootless.linux.lsm import open_proc  # loaded before the fork
+
+    return open_proc()
+
+
+def leave_reaper(plan: Plan, attributes: int) -> None:
+    """Fork the program's process with a session of its own; this one stays as the container's first, confined alike."""
     from rootless.init.reaper import reap, split  # loaded before the fork
 
     program = split()
     if program:
+        if attributes >= 0:
+            from rootless.linux.lsm import label_this_process  # loaded before the fork
+
+            label_this_process(attributes, plan.apparmor)
+        confine.lock(plan)
         reap(program)
     os.setsid()
 

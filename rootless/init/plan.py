@@ -75,11 +75,11 @@ class Plan:
     """
 
     __slots__ = (
-        "arguments", "capabilities", "cleanup", "console_size", "copy_up", "cwd", "domainname", "environment",
-        "files_dir", "foreign", "fuse_overlayfs", "hooks", "hostname", "idmap", "joined", "limits", "make_cwd",
-        "masked", "namespaces", "no_new_privileges", "oom_score_adj", "operations", "passwd_entry", "persona",
-        "preserve_fds", "read_only_paths", "reaper", "root_propagation", "root_read_only", "rootfs", "seccomp",
-        "sysctls", "terminal", "user", "wait_attached",
+        "apparmor", "arguments", "capabilities", "cleanup", "console_size", "copy_up", "cwd", "domainname",
+        "environment", "files_dir", "foreign", "fuse_overlayfs", "hooks", "hostname", "idmap", "joined", "limits",
+        "make_cwd", "masked", "namespaces", "no_new_privileges", "oom_score_adj", "operations", "passwd_entry",
+        "persona", "preserve_fds", "read_only_paths", "reaper", "root_propagation", "root_read_only", "rootfs",
+        "seccomp", "selinux", "sysctls", "terminal", "user", "wait_attached",
     )  # fmt: skip
 
     def __init__(
@@ -108,6 +108,8 @@ class Plan:
         capabilities: Capabilities,
         no_new_privileges: bool,
         seccomp: bytes | None,
+        apparmor: str,
+        selinux: str,
         limits: list[Limit],
         oom_score_adj: int | None,
         persona: int | None,
@@ -142,6 +144,8 @@ class Plan:
         self.capabilities = capabilities
         self.no_new_privileges = no_new_privileges
         self.seccomp = seccomp
+        self.apparmor = apparmor
+        self.selinux = selinux
         self.limits = limits
         self.oom_score_adj = oom_score_adj
         self.persona = persona
@@ -181,6 +185,8 @@ class Plan:
         lines.append(f"capabilities: {self.capabilities!r}")
         lines.append(f"no_new_privs: {self.no_new_privileges}")
         lines.append(f"seccomp: {f'{len(self.seccomp) // 8} instructions' if self.seccomp else 'none'}")
+        lines += [f"apparmor: {self.apparmor}"] if self.apparmor else []
+        lines += [f"selinux: {self.selinux}"] if self.selinux else []
         lines.append(f"cwd: {self.cwd}{' (made if missing)' if self.make_cwd else ''}")
         lines.append(f"environment: {' '.join(sorted(self.environment))}")
         lines.append(f"{'init, then ' if self.reaper else ''}exec: {self.arguments!r}")

@@ -220,6 +220,8 @@ def load_for(plan: Plan) -> None:
         from rootless.init import terminal  # noqa: F401
     if plan.reaper:
         from rootless.init import reaper  # noqa: F401
+    if plan.apparmor or plan.selinux:
+        from rootless.linux import lsm  # noqa: F401
     if plan.hooks:
         from rootless.init import hooks  # noqa: F401
     if plan.cleanup:

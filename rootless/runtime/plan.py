@@ -116,13 +116,19 @@ def compile(spec: Spec, rootfs: RootfsMount, idmap: IdMap, extras: Extras) -> Pl
     namespaces, joined = _namespaces(linux)
     terminal = extras.get("terminal", process.get("terminal", False))
     size = process.get("consoleSize")
+    operations = _operations(spec, idmap, namespaces)
+    if linux.get("mountLabel"):
+        from rootless.runtime.labels import label_mounts
+
+        rootfs = label_mounts(linux["mountLabel"], operations, rootfs)
+    profile, label = processes.labels(process)
     sysctls = {validate.sysctl_path(key): value for key, value in linux.get("sysctl", {}).items()}
     return Plan(
         rootfs=rootfs,
         idmap=idmap,
         namespaces=namespaces,
         joined=joined,
-        operations=_operations(spec, idmap, namespaces),
+        operations=operations,
         masked=linux.get("maskedPaths") or [],
         read_only_paths=linux.get("readonlyPaths") or [],
         root_read_only=spec.get("root", {}).get("readonly", False) or rootfs["readonly"],
@@ -141,6 +147,8 @@ def compile(spec: Spec, rootfs: RootfsMount, idmap: IdMap, extras: Extras) -> Pl
         capabilities=processes.capabilities(process),
         no_new_privileges=process.get("noNewPrivileges", False),
         seccomp=processes.call_filter(linux, process, extras),
+        apparmor=profile,
+        selinux=label,
         limits=processes.limits(process),
         oom_score_adj=process.get("oomScoreAdj"),
         persona=processes.personality(linux),

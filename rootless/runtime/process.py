@@ -64,6 +64,23 @@ def call_filter(linux: Linux, process: Process, extras: Extras) -> bytes | None:
     return program(profile, (process.get("capabilities") or {}).get("bounding", []))
 
 
+def labels(process: Process) -> tuple[str, str]:
+    """The AppArmor profile and the SELinux label that the program is to run with, empty for the caller's own.
+
+    They are applied by `linux.lsm.label_next_program`. Raises ``RootlessError`` for one that cannot be had here.
+    """
+    profile, label = process.get("apparmorProfile"), process.get("selinuxLabel")
+    if profile:
+        from rootless.security import apparmor
+
+        profile = apparmor.require(profile)
+    if label:
+        from rootless.security import selinux
+
+        label = selinux.require(label)
+    return profile or "", label or ""
+
+
 def limits(process: Process) -> list[Limit]:
     """The resource limits. Raises ``RootlessError`` for those that make no sense."""
     found = []

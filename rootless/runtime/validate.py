@@ -69,10 +69,6 @@ def check(spec: Spec) -> None:
         _strings(linux.get(key) or [], f"linux.{key}", absolute=True)
     _hooks(spec.get("hooks") or {})
     _unsupported(spec)
-    if linux.get("mountLabel") or process.get("selinuxLabel"):
-        _refuse("cannot apply an SELinux label: it is not supported yet", "run without a label")
-    if process.get("apparmorProfile") not in (None, "", "unconfined"):
-        _refuse("cannot apply an AppArmor profile: it is not supported yet", "run without a profile")
 
 
 def _refuse(message: str, hint: str = "") -> NoReturn:
