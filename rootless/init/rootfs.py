@@ -156,32 +156,43 @@ def overlay(root: RootfsMount, site: Site) -> int:
     try:
         return new_overlay(lower, root["upper"], root["work"], root["options"])
     except OSError as error:
-        if error.errno != errno.EINVAL or not str(error.strerror).startswith("fsconfig lowerdir+"):
+        if error.errno != errno.EINVAL:
             raise
     return _old_overlay(root)
 
 
 def new_overlay(lower: list[str], upper: str, work: str, options: list[str]) -> int:
-    """By the mount calls on descriptors: each layer is one option of its own (Linux 6.8)."""
-    context = fsopen("overlay")
+    """By the mount calls on descriptors: each layer is an option of its own (Linux 6.8), else all of them are one."""
     held: list[int] = []
     try:
-        for layer in lower:
-            fsconfig(context, "lowerdir+", _short(layer, held))
+        layers = [_short(layer, held) for layer in lower]
+        others: list[tuple[str, str | None]] = []
         if upper:
-            fsconfig(context, "upperdir", _short(upper, held))
-            fsconfig(context, "workdir", _short(work, held))
+            others = [("upperdir", _short(upper, held)), ("workdir", _short(work, held))]
         for option in options:
             key, separator, value = option.partition("=")
-            fsconfig(context, key, value if separator else None)
-    except OSError:
-        os.close(context)
-        raise
-    try:
+            others.append((key, value if separator else None))
+        if _takes_layers_apart():
+            lowers = [("lowerdir+", layer) for layer in layers]
+        else:
+            lowers = [("lowerdir", ":".join(layers))]
+        context = fsopen("overlay")
+        try:
+            for key, setting in [*lowers, *others]:
+                fsconfig(context, key, setting)
+        except OSError:
+            os.close(context)
+            raise
         return fsmount(context, 0, "overlay")
     finally:
         for fd in held:
             os.close(fd)
+
+
+def _takes_layers_apart() -> bool:
+    # Asked by number: the attempt would leave a line in the kernel's log for each container.
+    major, minor = os.uname().release.split(".")[:2]
+    return (int(major), int(minor)) >= (6, 8)
 
 
 def _short(path: str, held: list[int]) -> str:
