@@ -101,7 +101,7 @@ class Machine:
         env: Mapping[str, str] | None = None,
         live: bool = False,
     ) -> Done:
-        """Run a command of the shell in a login session of ``user``, or as root without one; ``live`` prints its output.
+        """Run a command of the shell in a login session of ``user``, or as root without one; ``live`` prints.
 
         Raises MachineFailed when it takes longer than ``timeout`` seconds; the machine is then of no more use.
         """

@@ -40,7 +40,8 @@ grep -q ^user: "$root/etc/subgid" || echo user:100000:65536 >>"$root/etc/subgid"
 echo uml >"$root/etc/hostname"
 echo '127.0.0.1 localhost uml' >"$root/etc/hosts"
 echo '/dev/ubda / ext4 defaults 0 1' >"$root/etc/fstab"
-: >"$root/etc/machine-id"
+# Without an id this would be the machine's first boot, at which systemd goes through all its presets.
+echo 6d616368696e652d6f662d7465737473 >"$root/etc/machine-id"
 printf 'z /dev/fuse 0666 - - -\nz /dev/net/tun 0666 - - -\n' >"$root/etc/tmpfiles.d/devices.conf"
 mkdir -p "$root/etc/systemd/system/user@.service.d"
 printf '[Service]\nDelegate=cpu cpuset io memory pids\n' >"$root/etc/systemd/system/user@.service.d/delegate.conf"
@@ -82,6 +83,8 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
     fstrim.timer systemd-tmpfiles-clean.timer systemd-timesyncd.service getty.target getty@tty1.service \
     serial-getty@ttyS0.service console-getty.service systemd-udevd.service systemd-udev-trigger.service \
     systemd-udevd-kernel.socket systemd-udevd-control.socket systemd-pstore.service \
+    systemd-binfmt.service proc-sys-fs-binfmt_misc.automount sys-kernel-config.mount modprobe@configfs.service \
+    modprobe@dm_mod.service modprobe@drm.service modprobe@efi_pstore.service modprobe@loop.service \
     systemd-random-seed.service systemd-update-utmp.service systemd-update-utmp-runlevel.service \
     podman.service podman.socket podman-restart.service podman-auto-update.service podman-auto-update.timer; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
