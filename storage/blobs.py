@@ -213,6 +213,26 @@ class Blobs:
             atomic.write(path, data)
         return {"mediaType": media_type, "digest": digest, "size": len(data)}
 
+    def adopt(self, path: str, digest: str, size: int) -> None:
+        """Take over the file ``path``, of the same file system, whose bytes were hashed as they were written.
+
+        They are put on disk before the blob gets its name. Raises ``StorageError``.
+        """
+        target = self.path(digest)
+        try:
+            if _has(target, size):
+                os.unlink(path)
+                return
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.rename(path, target)
+        except OSError as error:
+            raise os_error(f"cannot store {digest}", error) from error
+        atomic.sync_directory(os.path.dirname(target))
+
     def remove(self, digest: str) -> int:
         """Delete a blob; return how many bytes that freed (0: it was not there)."""
         path = self.path(digest)

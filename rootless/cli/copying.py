@@ -98,3 +98,19 @@ def _create(engine: Engine, path: str) -> int:
         raise RootlessError(f"cannot write {path}: {error.strerror}") from None
     finally:
         os.umask(ours)
+
+
+def commit(values: Values, args: list[str], global_values: Values) -> int:
+    """``commit``: prints the ID of the image."""
+    from rootless.engine.containers.commit import commit as commit_container
+
+    engine = open_engine(global_values)
+    found = commit_container(engine, args[0].removeprefix("/"), args[1] if len(args) > 1 else "", values)
+    if values.get("iidfile"):
+        fd = _create(engine, values["iidfile"])
+        try:
+            os.write(fd, found.encode())
+        finally:
+            os.close(fd)
+    render.line(found)
+    return 0

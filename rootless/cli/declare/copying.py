@@ -5,7 +5,7 @@ from __future__ import annotations
 from rootless.cli.declare.command import Command
 from rootless.cli.declare.complete import containers, images
 from rootless.cli.declare.containers import ONE_CONTAINER
-from rootless.cli.declare.options import Arguments, flag, text
+from rootless.cli.declare.options import Arguments, flag, many, text
 
 LATEST = flag("--latest", "-l", help="The container that was created last.")
 JSON = text("--format", help="Output as json.", metavar="json")
@@ -28,6 +28,25 @@ COMMANDS = (
         ONE_CONTAINER,
         panel="Containers",
         examples=("rootless export web > web.tar", "rootless export web | rootless import - web-image"),
+    ),
+    Command(
+        ("commit", "container commit"),
+        "copying:commit",
+        "Make an image out of a container.",
+        (
+            text("--author", "-a", help="Who made the image."),
+            many("--change", "-c", help="Apply a Containerfile instruction to the image.", metavar="WORD=VALUE"),
+            text("--format", "-f", help="Format of the image: oci (the default) or docker.", metavar="oci|docker"),
+            text("--iidfile", help="Write the image's ID to this file too.", metavar="FILE"),
+            flag("--include-volumes", help="Declare the container's volumes and binds as volumes of the image."),
+            text("--message", "-m", help="A comment in the image's history (docker format only)."),
+            flag("--pause", "-p", help="Pause the container meanwhile (on unless =false)."),
+            flag("--quiet", "-q", help="Do not say when the container cannot be paused."),
+            flag("--squash", "-s", help="One layer of everything instead of one more."),
+        ),
+        Arguments("CONTAINER [IMAGE]", 1, 2, containers),
+        panel="Containers",
+        examples=("rootless commit web web:tested", "rootless commit -c 'CMD [\"/bin/sh\"]' -c EXPOSE=80 web web:new"),
     ),
     Command(
         ("container diff",),

@@ -14,6 +14,8 @@ from storage.archive.tar_writer import TarWriter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rootless.engine.containers.stack import Stack
     from rootless.engine.context import Engine
     from storage.union import Entry
@@ -37,13 +39,13 @@ def export(engine: Engine, name: str, output: int) -> None:
         raise RootlessError(f"cannot export container {name}{where}: {error.strerror}") from None
 
 
-def pack_all(stack: Stack, output: int) -> None:
+def pack_all(stack: Stack, output: int, leave_out: Callable[[Entry], bool] = lambda entry: False) -> None:
     """The merged tree of a stack as an archive; called in the namespace in which its ids are seen."""
     stacks.raise_open_files()
     writer = TarWriter(output)
     packer = Packer(writer, root=stack.root)
     with union.top(stack.merged()) as level:
-        union.walk(level, lambda entry: pack_one(stack, packer, entry))
+        union.walk(level, lambda entry: None if leave_out(entry) else pack_one(stack, packer, entry))
     writer.finish()
 
 
