@@ -15,7 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from rootless.runtime.spec import Spec
     from rootless.runtime.state import State
 
     Values = dict[str, Any]
@@ -28,6 +27,22 @@ def program_version(values: Values, args: list[str], global_values: Values) -> i
     """``--version``: the first line has the name, as callers of a runtime expect."""
     render.line(f"rootless-oci version {__version__}")
     render.line(f"spec: {hooks.SPEC_VERSION}")
+    return 0
+
+
+def create(values: Values, args: list[str], global_values: Values) -> int:
+    """``create``."""
+    from rootless.cli import oci_run
+
+    oci_run.create(Record(global_values, args[0]), values, global_values)
+    return 0
+
+
+def start(values: Values, args: list[str], global_values: Values) -> int:
+    """``start``."""
+    from rootless.cli import oci_run
+
+    oci_run.start(Record(global_values, args[0]), global_values)
     return 0
 
 
@@ -162,11 +177,9 @@ def _delete(record: Record, force: bool, global_values: Values) -> None:
 def _delete_rest(record: Record, global_values: Values) -> None:
     """Delete what a killed runtime left behind, and do what it could not."""
     from rootless.cli.oci_run import after
-    from rootless.runtime import bundle
 
     found = record.read()
-    kept = os.path.exists(f"{record.directory}/{bundle.CONFIG}")
-    document: Spec = bundle.read(record.directory) if kept else {}
+    document = record.spec()
     record.delete()
     after(document, hooks.state_document(document, record.id, found.get("bundle", ""), 0, "stopped"), global_values)
 

@@ -32,8 +32,14 @@ ALIASES: dict[str, str] = {
 }
 
 COMMANDS: dict[str, Entry] = {
+    "create": ("oci:create", True, 1, 1, {
+        "--bundle": "text", "-b": "--bundle", "--console-socket": "text", "--pid-file": "text",
+        "--preserve-fds": "number",
+    }),
+    "start": ("oci:start", True, 1, 1, {}),
     "run": ("oci:run", True, 1, 1, {
-        "--bundle": "text", "-b": "--bundle", "--pid-file": "text", "--preserve-fds": "number",
+        "--bundle": "text", "-b": "--bundle", "--console-socket": "text", "--pid-file": "text",
+        "--preserve-fds": "number", "--detach": "bool", "-d": "--detach", "--keep": "bool",
     }),
     "spec": ("oci:spec", True, 0, 0, {
         "--bundle": "text", "-b": "--bundle", "--rootless": "bool",

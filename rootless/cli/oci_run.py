@@ -1,6 +1,6 @@
-"""``rootless-oci run``: a container from its bundle to its exit code, with the hooks of its lifecycle.
+"""``create``, ``start`` and ``run``: a container from its bundle to its exit code, with the hooks of its lifecycle.
 
-Source: OCI runtime-spec 1.2, runtime.md, "Lifecycle".
+Source: OCI runtime-spec 1.3, runtime.md, "Lifecycle".
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ import os
 import time
 
 from rootless import idmaps
+from rootless.cli import console
 from rootless.cli.oci_log import append
 from rootless.cli.report import describe, print_line
 from rootless.engine.containers.stdio import follow
 from rootless.errors import RootlessError, UsageError
+from rootless.init import wire
 from rootless.linux import caps
 from rootless.runtime import bundle, hooks, launch, plan, state, validate
 from storage import atomic
@@ -29,8 +31,51 @@ if TYPE_CHECKING:
     from rootless.runtime.state import State
 
 
+def create(record: Record, values: Mapping[str, Any], global_values: Mapping[str, Any]) -> None:
+    """Make the container of a bundle up to the point where only the program is missing; ``start`` lets that go."""
+    bundle_, compiled = _read(values, global_values)
+    with record.reserve():
+        container = Container(record, bundle_, values, global_values)
+        container.create(compiled, wire.Detached(wire.listen(record.directory, launch.GATE), 0))
+
+
 def run(record: Record, values: Mapping[str, Any], global_values: Mapping[str, Any]) -> int:
-    """Run the container of a bundle in the foreground; its exit code. Nothing is left of it afterwards."""
+    """Run the container of a bundle; its exit code, and nothing is left of it. With ``detach`` 0 as soon as it runs."""
+    bundle_, compiled = _read(values, global_values)
+    detach = bool(values.get("detach"))
+    with record.reserve():
+        container = Container(record, bundle_, values, global_values)
+        container.create(compiled, wire.Detached(-1, 0 if detach else os.getpid()))
+        try:
+            if detach:
+                container.start()
+                return 0
+            return follow(container, interactive=True)
+        except BaseException:
+            container.close()
+            container.delete()
+            raise
+        finally:
+            if not (detach or values.get("keep")):
+                container.delete()
+
+
+def start(record: Record, global_values: Mapping[str, Any]) -> None:
+    """Let the program start of a container that was created."""
+    found = record.read()
+    status = record.status(found)
+    if status != "created":
+        raise RootlessError(f"cannot start the container {record.id}: it is {status}, not created")
+    spec = record.spec()
+    directory = found.get("bundle", "")
+    launch.release(record.directory, hooks.state_document(spec, record.id, directory, found["pid"], "created"))
+    found["started"] = True
+    record.write(found)
+    hooks.run(spec, "poststart", hooks.state_document(spec, record.id, directory, found["pid"], "running"))
+
+
+def _read(values: Mapping[str, Any], global_values: Mapping[str, Any]) -> tuple[tuple[str, Spec], Plan]:
+    """((directory, Spec), plan) of the bundle that the command line names."""
     descriptors = values.get("preserve_fds") or "0"
     if not descriptors.isdigit():
         raise UsageError(f"cannot preserve {descriptors} file descriptors")
@@ -38,20 +83,10 @@ def run(record: Record, values: Mapping[str, Any], global_values: Mapping[str, A
     directory = os.path.realpath(values.get("bundle") or ".")
     spec = bundle.read(directory)
     compiled = prepare(spec, directory, int(descriptors))
-    debug = bool(global_values.get("debug"))
-    if debug:
+    if global_values.get("debug"):
         for line in compiled.describe():
             print_line(line)
-    with record.reserve():
-        if (spec.get("hooks") or {}).get("poststop"):
-            # For whoever has to delete the container if this process cannot.
-            bundle.write(record.directory, spec)
-        container = Foreground(record, spec, directory)
-        try:
-            return container.run(compiled, values.get("pid_file"), debug)
-        finally:
-            record.delete()
-            after(spec, container.document("stopped"), global_values)
+    return (directory, spec), compiled
 
 
 def prepare(spec: Spec, directory: str, descriptors: int) -> Plan:
@@ -117,15 +152,23 @@ def after(spec: Spec, document: bytes, global_values: Mapping[str, Any]) -> None
             append(global_values, "warning", message)
 
 
-class Foreground:
-    """A container that this process starts and waits for: a `runtime.launch.Process` that keeps its state on disk."""
+class Container:
+    """A container that this process makes: a `runtime.launch.Process` that keeps its state on disk.
 
-    __slots__ = ("_bundle", "_process", "_record", "_spec", "_state", "console_fd", "pidfd")
+    ``values`` are those of ``create`` or ``run``: ``pid_file``, ``console_socket``, ``detach``.
+    """
 
-    def __init__(self, record: Record, spec: Spec, directory: str) -> None:
+    __slots__ = (
+        "_bundle", "_globals", "_process", "_record", "_spec", "_state", "_values", "console_fd", "pidfd",
+    )  # fmt: skip
+
+    def __init__(
+        self, record: Record, found: tuple[str, Spec], values: Mapping[str, Any], global_values: Mapping[str, Any]
+    ) -> None:
         self._record = record
-        self._spec = spec
-        self._bundle = directory
+        self._bundle, self._spec = found
+        self._values = values
+        self._globals = global_values
         self._process: launch.Process | None = None
         self._state: State = {"id": record.id, "pid": 0}
         self.pidfd = self.console_fd = -1
@@ -134,23 +177,45 @@ class Foreground:
         """The container's state for hooks."""
         return hooks.state_document(self._spec, self._record.id, self._bundle, self._state["pid"], status)
 
-    def run(self, compiled: Plan, pid_file: str | None, debug: bool) -> int:
-        """Create, start and wait; the exit code. However it ends, no process of the container is left."""
-        process = self._process = launch.create(compiled, on_created=self._created)
+    def create(self, compiled: Plan, detached: wire.Detached) -> None:
+        """Make it. If that fails nothing is left of it, and its poststop hooks have run."""
         try:
-            if debug:
-                for note in process.notes:
-                    print_line(f"note: {note}")
-            self.pidfd, self.console_fd = process.pidfd, process.console_fd
-            self._record.write(self._state)
-            if pid_file:
-                atomic.write(pid_file, str(process.pid).encode(), mode=0o644, durable=False)
-            return follow(self, interactive=True)
+            socket = self._console(compiled.terminal, detached)
+            if self._spec.get("hooks"):
+                # What `start` and `delete` do is that of the moment of creation (runtime.md, "Create").
+                bundle.write(self._record.directory, self._spec)
+            self._process = launch.create(compiled, on_created=self._created, detached=detached)
+            if detached.gate >= 0:
+                os.close(detached.gate)
+            self._tell(self._process)
+            if socket:
+                console.send(socket, self.console_fd)
+                self.console_fd = -1
         except BaseException:
-            process.close()
+            self.close()
+            self.delete()
             raise
-        finally:
-            self._state["pid"] = 0
+
+    def _console(self, terminal: bool, detached: wire.Detached) -> str:
+        """The socket that gets the terminal, '' for none."""
+        path = self._values.get("console_socket") or ""
+        leaves = detached.guardian == 0
+        if terminal and leaves and not path:
+            raise RootlessError(
+                "cannot make a terminal for a container that outlives this command", "pass --console-socket SOCKET"
+            )
+        if path and not terminal:
+            raise RootlessError("cannot use --console-socket: the process of config.json has no terminal")
+        return str(path)
+
+    def _tell(self, process: launch.Process) -> None:
+        if self._globals.get("debug"):
+            for note in process.notes:
+                print_line(f"note: {note}")
+        self.pidfd, self.console_fd = process.pidfd, process.console_fd
+        self._record.write(self._state)
+        if self._values.get("pid_file"):
+            atomic.write(self._values["pid_file"], str(process.pid).encode(), mode=0o644, durable=False)
 
     def _created(self, pid: int) -> bytes:
         self._state = state.of_process(self._record.id, pid, self._bundle)
@@ -173,3 +238,14 @@ class Foreground:
         """The exit code, once it has ended."""
         assert self._process is not None
         return self._process.wait()
+
+    def close(self) -> None:
+        """End what there is of it."""
+        if self._process:
+            self._process.close()
+
+    def delete(self) -> None:
+        """Remove what is kept of it, and run the poststop hooks."""
+        self._state["pid"] = 0
+        self._record.delete()
+        after(self._spec, self.document("stopped"), self._globals)

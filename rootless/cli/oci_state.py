@@ -10,7 +10,7 @@ import os
 
 from rootless import paths
 from rootless.errors import NotFoundError, RootlessError, UsageError
-from rootless.runtime import state
+from rootless.runtime import bundle, state
 from storage.locks import Lock, is_held
 
 TYPE_CHECKING = False
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from rootless.runtime.spec import Spec
     from rootless.runtime.state import State
 
 _LONGEST = 255
@@ -85,6 +86,11 @@ class Record:
                     f"container {self.id!r} does not exist", "rootless-oci list shows the containers"
                 ) from None
             return {"id": self.id, "pid": 0, "bundle": ""}
+
+    def spec(self) -> Spec:
+        """What was kept of the Spec when the container was created: all, if it has hooks."""
+        kept = os.path.exists(f"{self.directory}/{bundle.CONFIG}")
+        return bundle.read(self.directory) if kept else {}
 
     def write(self, found: State) -> None:
         """Store what is known of it."""

@@ -22,9 +22,20 @@ from rootless.errors import RootlessError
 from rootless.init import confine, network, ops, wire
 from rootless.init.execute import execute
 from rootless.init.identity import account_files, resolve
+from rootless.init.process import set_memory_policy, set_oom_score
 from rootless.init.rootfs import Rootfs, change_root
 from rootless.linux import libc, signals
-from rootless.linux.libc import CLONE_NEWNET, CLONE_NEWPID, CLONE_NEWUSER, MS_REC, MS_SLAVE, PR_SET_DUMPABLE, prctl
+from rootless.linux.libc import (
+    CLONE_NEWNET,
+    CLONE_NEWPID,
+    CLONE_NEWTIME,
+    CLONE_NEWUSER,
+    MS_REC,
+    MS_SHARED,
+    MS_SLAVE,
+    PR_SET_DUMPABLE,
+    prctl,
+)
 from rootless.linux.mountapi import MOUNT_ATTR_RDONLY, mount_setattr, move_mount, new_mount, open_tree
 from rootless.linux.path import (
     O_PATH,
@@ -111,22 +122,29 @@ def start(
     os.setsid()
 
     # 2. The other namespaces; from here on the caller may attach the network.
-    libc.unshare(plan.namespaces & ~(CLONE_NEWUSER | CLONE_NEWPID))
+    libc.unshare(plan.namespaces & ~(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWTIME))
     join(plan)
     caller.send(wire.NAMESPACES)
 
-    # 3. Everything that comes from the host, as the caller.
-    libc.mount(None, "/", None, MS_REC | MS_SLAVE)
+    # 3. Everything that comes from the host, as the caller. For mounts that are to be shared with the host the copies
+    # are taken before the mounts here stop being shared.
+    site.shared = plan.root_propagation[0] == MS_SHARED
+    if not site.shared:
+        libc.mount(None, "/", None, MS_REC | MS_SLAVE)
     volumes = [(path, os.open(volume, os.O_RDONLY | os.O_DIRECTORY)) for path, volume in plan.copy_up]
     for operation in plan.operations:
         operation.open(site)
     open_proc(plan, site)
     if plan.oom_score_adj is not None:
-        set_oom_score(plan.oom_score_adj, site)
+        set_oom_score(plan.oom_score_adj, site.notes)
+    if plan.memory_policy:
+        set_memory_policy(plan.memory_policy)
     attributes = open_attributes(plan)
 
     rootfs = Rootfs(plan.rootfs, plan.foreign)
-    rootfs.reach()
+    rootfs.reach(plan.root_propagation[0])
+    if site.shared:
+        libc.mount(None, "/", None, MS_REC | MS_SLAVE)
     accounts = make_account_files(plan) if plan.foreign and plan.passwd_entry else {}
 
     # 4. Become 0 of the container's map. Overlays are made now: without the map nothing can be cleared away that an
@@ -165,17 +183,20 @@ def start(
     write_sysctls(plan, site)
     ops.mask(site, plan.masked)
     ops.make_read_only(site, plan.read_only_paths)
-    if plan.root_read_only or plan.root_propagation:
-        attributes = MOUNT_ATTR_RDONLY if plan.root_read_only else 0
-        mount_setattr(site.root, attributes, propagation=plan.root_propagation)
+    if plan.root_read_only:
+        mount_setattr(site.root, MOUNT_ATTR_RDONLY)
 
     # 10. Hooks that want the mounts and the host.
     if plan.wait_attached:
-        run_container_hooks(plan, "createContainer", bytes_of(expect(caller, wire.ATTACHED)))
+        run_container_hooks(plan, "createContainer", let_look(plan, caller, site))
 
-    # 11. The image becomes the root; no module, codec or library is loaded any more.
+    # 11. The image becomes the root; no module, codec or library is loaded any more. Only now may the root be shared
+    # (pivot_root(2)).
     change_root(site.root)
     seal()
+    if plan.root_propagation[0]:
+        propagation, recursive = plan.root_propagation
+        mount_setattr(site.root, 0, propagation=propagation, recursive=recursive)
 
     # 12. Names and the loopback interface of the namespaces.
     if plan.hostname:
@@ -220,6 +241,10 @@ def start(
     else:
         state = bytes_of(expect(caller, wire.START))
     run_container_hooks(plan, "startContainer", state)
+    if plan.listener:
+        from rootless.init.listener import watch  # loaded before the fork
+
+        watch(caller)
 
     # 17. The label and the filter last, then the program.
     if attributes >= 0:
@@ -237,16 +262,38 @@ def start(
 
 def wait_at_gate(caller: Channel, gate: int) -> bytes:
     """The state that comes with START, from the first who connects and sends that; ``caller`` is it from then on."""
+    signals.end_at(signals.ENDING)  # a process 1 would ignore them otherwise
     while True:
         caller.take_over(wire.accept(gate))
         kind, values = caller.receive()
         if kind == wire.START:
+            signals.block_all()
             return bytes_of(values)
 
 
 def bytes_of(values: tuple[wire.Value, ...]) -> bytes:
-    """The first value of a message, where it is the state for hooks."""
-    return values[0] if values and isinstance(values[0], bytes) else b""
+    """The state for hooks, which a message brings in a descriptor; empty if it brings none."""
+    fd = values[-1] if values else None
+    if not isinstance(fd, int):
+        return b""
+    data = os.pread(fd, os.fstat(fd).st_size, 0)
+    os.close(fd)
+    return data
+
+
+def let_look(plan: Plan, caller: Channel, site: ops.Site) -> bytes:
+    """Wait while the caller's hooks look at what was made; the state for those of the container.
+
+    They may open this process's namespaces meanwhile, as nobody in the container can: nothing of it runs yet.
+    """
+    alone = bool(plan.namespaces & CLONE_NEWPID)
+    if alone:
+        prctl(PR_SET_DUMPABLE, 1)
+    caller.send(wire.MOUNTED)
+    values = expect(caller, wire.ATTACHED)
+    if alone:
+        prctl(PR_SET_DUMPABLE, 0)
+    return bytes_of(values)
 
 
 def run_container_hooks(plan: Plan, moment: str, state: bytes) -> None:
@@ -313,29 +360,20 @@ def join_namespace(kind: int, path: str) -> None:
 def open_proc(plan: Plan, site: ops.Site) -> None:
     """A procfs of the container's own pid namespace, before anything of the image is visible (CVE-2025-52881)."""
     if not site.own_pid:
+        if plan.sysctls:
+            site.sysctls = os.open("/proc", O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         return
     mounts = [step for step in plan.operations if isinstance(step, ops.NewMount) and step.kind == "proc"]
     if not mounts and not plan.sysctls:
         return
     options, attributes = (mounts[0].options, mounts[0].attributes) if mounts else ([], 0)
     try:
-        site.proc = new_mount("proc", options, attributes)
+        site.proc = site.sysctls = new_mount("proc", options, attributes)
     except PermissionError:
         raise RootlessError(
             "cannot mount a procfs: parts of the caller's own /proc are hidden",
             hint="in a container, start the outer one with --security-opt unmask=ALL, or use --pid=host",
         ) from None
-
-
-def set_oom_score(score: int, site: ops.Site) -> None:
-    """Set the badness for the out-of-memory killer; lowering it needs a privilege that the caller may lack."""
-    fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, str(score).encode())
-    except PermissionError:
-        site.notes.append(f"oom_score_adj {score} is below the caller's and is left out")
-    finally:
-        os.close(fd)
 
 
 def make_account_file(plan: Plan, path: str) -> int:
@@ -447,7 +485,7 @@ def write_sysctls(plan: Plan, site: ops.Site) -> None:
     for path, value in plan.sysctls:
         try:
             fd = openat2(
-                site.proc, f"sys/{path}", os.O_WRONLY, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV
+                site.sysctls, f"sys/{path}", os.O_WRONLY, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV
             )
             try:
                 os.write(fd, value.encode())

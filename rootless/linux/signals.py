@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
@@ -18,6 +20,8 @@ _NAMES = (
 _RTMIN, _RTMAX = 34, 64
 # All that a program may handle: 32 and 33 are the C library's own.
 ALL = (*range(1, 32), *range(34, 65))
+ENDING = (SIGHUP, SIGINT, SIGQUIT, SIGTERM)
+"""Those by which a user or a manager asks a process to end."""
 
 
 def number(text: str) -> int:
@@ -55,6 +59,17 @@ def name(value: int) -> str:
 def block_all() -> None:
     """Block every signal."""
     _signal.pthread_sigmask(_signal.SIG_BLOCK, ALL)
+
+
+def end_at(values: tuple[int, ...]) -> None:
+    """Let this process end at each of the signals, with the exit code 128+N."""
+
+    def end(number: int, _: object) -> None:
+        os._exit(128 + number)
+
+    for value in values:
+        _signal.signal(value, end)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, values)
 
 
 def reset() -> None:

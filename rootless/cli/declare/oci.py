@@ -17,15 +17,37 @@ PERSISTENT_OPTIONS = (
 
 _BUNDLE = text("--bundle", "-b", help="Directory of the bundle; by default the current one.", metavar="DIR")
 
+_CREATE = (
+    _BUNDLE,
+    text("--console-socket", help="Socket that gets the container's terminal.", metavar="SOCKET"),
+    text("--pid-file", help="File for the pid of the container's first process.", metavar="FILE"),
+    number("--preserve-fds", help="Pass the N descriptors from 3 on to the container."),
+)
+
 COMMANDS = (
+    Command(
+        ("create",),
+        "oci:create",
+        "Create a container from a bundle; its program waits for start.",
+        _CREATE,
+        Arguments("ID", 1, 1),
+        examples=("rootless-oci create --bundle /tmp/box box",),
+    ),
+    Command(
+        ("start",),
+        "oci:start",
+        "Start the program of a container that was created.",
+        (),
+        ONE,
+    ),
     Command(
         ("run",),
         "oci:run",
         "Create a container from a bundle, start it in the foreground, and delete it when it has ended.",
         (
-            _BUNDLE,
-            text("--pid-file", help="File for the pid of the container's first process.", metavar="FILE"),
-            number("--preserve-fds", help="Pass the N descriptors from 3 on to the container."),
+            *_CREATE,
+            flag("--detach", "-d", help="Leave the container running."),
+            flag("--keep", help="Do not delete the container when it has ended."),
         ),
         Arguments("ID", 1, 1),
         examples=("rootless-oci run --bundle /tmp/box box",),
