@@ -1,0 +1,40 @@
+"""The booted machine, and the figures that were measured in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.uml import image
+from tests.uml.machine import Machine, machine
+
+collect_ignore = ["inside"]  # those run in the machine, by test_inside.py
+
+FIGURES: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def fresh() -> Iterator[Machine]:
+    """A machine that nothing was done to, not yet booted."""
+    try:
+        with machine() as new:
+            yield new
+    except image.Unavailable as lack:
+        pytest.skip(f"needs a machine of User Mode Linux: {lack}")
+
+
+@pytest.fixture(scope="session")
+def booted(fresh: Machine) -> Machine:
+    """A machine that is up, with an image ``localhost/busybox`` in the user's store. The tests share it."""
+    fresh.boot()
+    fresh.ok("python -m tests.uml.inside.prepare")
+    return fresh
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what was measured."""
+    if FIGURES:
+        terminalreporter.section("figures")
+        for figure in FIGURES:
+            terminalreporter.line(figure)

@@ -1,0 +1,37 @@
+"""The program as the user of the machine calls it: in his own home, with the bus of his own systemd."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support.cli import Cli
+
+IMAGE = "localhost/busybox:latest"
+LAYOUT = "/var/tmp/busybox"  # the OCI image layout that the image is from
+
+
+class Session(Cli):
+    """Like :class:`Cli`, but with the real home, runtime directory and environment of the user."""
+
+    def __init__(self) -> None:
+        self.home = Path.home()
+        self.data = self.home / ".local/share/rootless"
+        self.environment = dict(os.environ)
+
+
+def systemctl(*arguments: str) -> str:
+    """The output of ``systemctl --user``; never fails."""
+    done = subprocess.run(["systemctl", "--user", *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def until(reached: Callable[[], object], what: str, timeout: float = 20) -> None:
+    """Wait until ``reached`` gives something true; fails after ``timeout`` seconds with ``what`` was awaited."""
+    deadline = time.monotonic() + timeout
+    while not reached():
+        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
+        time.sleep(0.1)
