@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from storage import atomic, jsonfast
+from storage import atomic, eventlog, jsonfast
 from storage.errors import StorageError
 
 TYPE_CHECKING = False
@@ -47,6 +47,11 @@ def record(settings: Settings, code: int, finished: int, stopping: bool) -> bool
         except (OSError, StorageError):
             pass
     return again
+
+
+def tell(settings: Settings, code: int) -> None:
+    """Put the end down in the log of events."""
+    eventlog.append(settings["events"], **settings["event"], exit_code=code)
 
 
 def started(run: str) -> int:

@@ -20,14 +20,14 @@ import select
 import struct
 import time
 
-from rootless.monitor import ending
+from rootless.monitor import ending, notify
 from rootless.monitor.frames import ENDED, ERRORS, HANGUP, INPUT, OUTPUT, PIECE, QUIET, SIZE, STOPPING
 from rootless.monitor.logs import open_log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from typing import NoReturn, TypedDict
+    from typing import Any, NoReturn, TypedDict
 
     class Settings(TypedDict):
         """What the engine hands over. Descriptors are -1 where there is none; times are nanoseconds since the epoch.
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
         directory. ``helper`` and ``helper_fds``: the network's helper ends when the descriptors are closed.
         ``engine``: the command line of the engine, to which a verb is appended. ``policy`` and ``retries``: of
         --restart. ``timeout``: seconds after which the container is killed, 0 for never. ``events``: the file of
-        events, and ``event`` what it says of this container. ``exit``, ``reserve``: see storage.layout. ``started``:
-        0 if the program waits for its start.
+        events, and ``event`` what it says of this container. ``exit``, ``reserve``: see storage.layout. ``notify``: the
+        socket that takes the container's messages for the service ``manager``. ``started``: 0 if the program waits for its start.
         """
 
         id: str
@@ -66,9 +66,11 @@ if TYPE_CHECKING:
         rm: bool
         timeout: int
         events: str
-        event: dict[str, str]
+        event: dict[str, Any]
         exit: str
         reserve: str
+        notify: int
+        manager: str
 
 else:
     import _signal
@@ -130,6 +132,8 @@ class Supervisor:
                 os.set_blocking(fd, False)
         for fd in (*self._sources, settings["pidfd"], settings["listener"]):
             self._poll.register(fd, select.POLLIN)
+        if settings["notify"] >= 0:
+            self._poll.register(settings["notify"], select.POLLIN)
         if settings["owner"] >= 0:
             self._add(_socket.socket(fileno=settings["owner"]), True)
         self._wakeup, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -146,6 +150,7 @@ class Supervisor:
         finished = time.time_ns()
         settings["started"] = settings["started"] or ending.started(settings["run"])
         again = ending.record(settings, code, finished, self._stopping)
+        ending.tell(settings, code)
         self._drain()
         ending.end_helper(settings)
         ending.leave_cgroup(settings["cgroup"])
@@ -209,6 +214,8 @@ class Supervisor:
                 self._sources.discard(fd)
         elif fd == self._settings["listener"]:
             self._accept()
+        elif fd == self._settings["notify"]:
+            notify.pass_on(fd, self._settings["manager"])
         elif fd in self._clients:
             client = self._clients[fd]
             if events & select.POLLOUT and client.held:

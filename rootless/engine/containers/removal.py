@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from rootless.engine import events
 from rootless.engine.containers.status import BUSY, is_abandoned, running_ids, status
 from rootless.errors import InUseError, RootlessError
 from storage.errors import NotFoundError, StorageError
@@ -73,6 +74,7 @@ def discard(engine: Engine, container_id: str, volumes: bool) -> None:
         record = {}
     engine.store.containers.remove(container_id, engine.delete_tree)
     forget_state(engine, container_id)
+    events.note(engine, "container", "remove", container_id, record)
     anonymous = record.get("anonymous")
     if anonymous and (volumes or record.get("rm")):
         from rootless.engine.containers.volumes import forget_unused

@@ -6,8 +6,10 @@ import os
 import time
 
 from rootless import network as networks
+from rootless.engine import events
 from rootless.engine.containers import files, supervised
 from rootless.engine.containers.container import Container, load
+from rootless.engine.containers.create import SECURITY_MODULES
 from rootless.engine.containers.removal import discard, take_lock
 from rootless.engine.containers.status import STARTED, record_start, status
 from rootless.engine.containers.user_mounts import is_empty
@@ -76,6 +78,7 @@ def let_go(engine: Engine, container_id: str) -> None:
     found["annotations"] = {STARTED: str(started)}
     state.write(directory, found)
     record_start(engine, container_id, started)
+    events.note(engine, "container", "start", container_id, engine.store.containers.load(container_id))
 
 
 def begin(
@@ -112,6 +115,10 @@ def reload(engine: Engine, container_id: str) -> tuple[Container, Network]:
     taken = {mount["Destination"] for mount in container.record["mounts"]}
     hostname = container.spec.get("hostname") or os.uname().nodename
     files.write(container.directory, container.record, hostname, network, taken)
+    if container.record["security"] or any(os.path.exists(path) for path in SECURITY_MODULES):
+        from rootless.engine.containers import labels
+
+        labels.refresh(container)
     return container, network
 
 

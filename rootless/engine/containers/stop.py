@@ -7,6 +7,7 @@ import os
 import select
 import time
 
+from rootless.engine import events
 from rootless.engine.containers.attach import announce_stop, connect
 from rootless.engine.containers.status import ALIVE, Status, status
 from rootless.errors import RootlessError
@@ -44,6 +45,7 @@ def stop(engine: Engine, container_id: str, timeout: str | float | None = None) 
         seconds = record["options"]["stop_timeout"] if timeout in (None, "") else float(timeout or 0)
         number = signals.SIGKILL if current.state == "initialized" else record.get("stop_signal", signals.SIGTERM)
         _end(engine, container_id, current, number, seconds)
+        events.note(engine, "container", "stop", container_id, record)
     settle(engine, container_id)
 
 
@@ -116,6 +118,8 @@ def kill(engine: Engine, container_id: str, name: str, number: int) -> None:
     try:
         announce_stop(engine, container_id)
         pidfd_send_signal(pidfd, number)
+        record = engine.store.containers.load(container_id)
+        events.note(engine, "container", "kill", container_id, record, signal=str(number))
         if number == signals.SIGKILL:
             if current.state == "paused":
                 thaw(current.cgroup)
