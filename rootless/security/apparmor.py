@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from rootless.errors import RootlessError
+from rootless.errors import RootlessError, UsageError
 from rootless.linux import lsm
 
 DEFAULT = "rootless-container"
@@ -57,9 +57,9 @@ def loaded(name: str) -> bool:
 
 
 def check_name(name: str) -> None:
-    """Refuse what cannot be the name of a profile: it becomes part of a command to the kernel."""
+    """Refuse what cannot be the name of a profile, which becomes part of a command to the kernel: ``UsageError``."""
     if not name or len(name) > 255 or not name.isprintable() or name != name.strip():
-        raise RootlessError(f"cannot use {name[:80]!r} as the name of an AppArmor profile")
+        raise UsageError(f"cannot use {name[:80]!r} as the name of an AppArmor profile")
 
 
 def require(name: str) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _FORMAT = 1
 """Raised with every change of the compiler that changes its output."""
 
+_OPENS_NESTED = "CAP_SYS_ADMIN"
 _PROFILES = os.path.dirname(os.path.abspath(__file__)) + "/profiles/"
 _MAX_PROFILE = 4 << 20
 _MAX_PROGRAM = 4096 * 8  # BPF_MAXINSNS instructions of 8 bytes
@@ -37,30 +38,43 @@ def default_profile(caps: Iterable[str], hardened: bool = False) -> SpecSeccomp:
     return to_spec(built_in(hardened), set(caps))
 
 
-def built_in(hardened: bool = False) -> Profile:
-    """The built-in profile, before it is resolved for capabilities and machine."""
+def built_in(hardened: bool = False, nested: bool = False) -> Profile:
+    """The built-in profile, before it is resolved for capabilities and machine.
+
+    That of a ``nested`` engine is to be resolved with `_OPENS_NESTED` among the capabilities.
+    """
     from rootless.security.seccomp_profile import parse
 
     profile = parse(_read(_PROFILES + "default.json"), "the built-in profile")
-    if hardened:
-        stricter = parse(_read(_PROFILES + "hardened.json"), "the built-in profile")
+    for name in _further(hardened, nested):
+        stricter = parse(_read(_PROFILES + name), "the built-in profile")
         profile["syscalls"] = profile["syscalls"] + stricter["syscalls"]
     return profile
 
 
-def program(profile: Profile | str | None, caps: Iterable[str], hardened: bool = False) -> bytes:
+def _further(hardened: bool, nested: bool) -> list[str]:
+    return ["hardened.json"] * hardened + ["nested.json"] * nested
+
+
+def program(
+    profile: Profile | str | None, caps: Iterable[str], hardened: bool = False, nested: bool = False
+) -> bytes:
     """The filter as BPF, 8 bytes an instruction, ready for `linux.seccomp.load`.
 
     ``profile`` is the path of a JSON profile, a parsed one (also ``linux.seccomp`` of a Spec), or None for the
-    built-in one. ``caps`` is the container's bounding set. Raises ``RootlessError``; there is no way to get an
-    empty filter.
+    built-in one. ``caps`` is the container's bounding set. ``nested``: it lets a container engine run inside, see
+    ``nested.json``. Raises ``RootlessError``; there is no way to get an empty filter.
     """
     names = set(caps)
     if profile is None:
-        source = b"".join([_read(_PROFILES + name) for name in ("default.json", "hardened.json")[: 1 + hardened]])
+        # With the capability itself the container is to have all that it opens.
+        nested = nested and _OPENS_NESTED not in names
+        names |= {_OPENS_NESTED} if nested else set()
+        files = ["default.json", *_further(hardened, nested)]
+        source = b"".join([_read(_PROFILES + name) for name in files])
         # The files are ours, so a check sum tells versions apart; a cryptographic one costs an import.
-        identity = f"{'hardened' if hardened else 'default'}-{len(source):x}-{zlib.crc32(source):08x}"
-        return _cached(identity, names, lambda: built_in(hardened))
+        identity = f"{files[-1].removesuffix('.json')}-{len(source):x}-{zlib.crc32(source):08x}"
+        return _cached(identity, names, lambda: built_in(hardened, nested))
     from hashlib import sha256
 
     if isinstance(profile, str):

@@ -108,9 +108,10 @@ CONFINEMENT = panel(
     commas("--cap-drop", help="Drop a capability, or all.", metavar="CAPABILITY"),
     flag("--privileged", help="All capabilities and devices of the user, nothing masked, no seccomp."),
     flag("--hardened", help="The stricter defaults: fewer capabilities, system calls and mounts."),
+    flag("--nested", help="Let a container engine run inside: namespaces, mounts, an unmasked /proc, fuse and tun."),
     many(
         "--security-opt",
-        help="no-new-privileges, seccomp=FILE|unconfined, mask=PATH, unmask=PATH, proc-opts=…",
+        help="no-new-privileges, seccomp=FILE|unconfined, apparmor=, label=, mask=, unmask=, proc-opts=",
         metavar="OPTION",
     ),
     commas("--ulimit", help="Resource limit, or host.", metavar="NAME=SOFT[:HARD]"),

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from storage.drivers.base import RootfsMount
     from storage.locks import Lock
 
+SECURITY_MODULES = ("/sys/module/apparmor", "/sys/fs/selinux")
+"""One of them is there where the kernel has AppArmor or SELinux."""
+
 
 def with_defaults(engine: Engine, values: Mapping[str, Any]) -> dict[str, Any]:
     """The command line's values over those of the configuration; repeatable flags add to it."""
@@ -101,6 +104,11 @@ def _furnish(
     """Fill the directory of a container that has its name: root file system, volumes, files. Its Spec is for later."""
     container_id: str = record["id"]
     directory = engine.store.containers.path(container_id)
+    labelled = _is_labelled(options)
+    if labelled:
+        from rootless.engine.containers import labels
+
+        labels.choose(engine, record)
     mounts = user_mounts.resolve(engine, wanted, directory, durable, created)
     rootfs = _root_file_system(engine, options, source, directory, idmap)
     hostname = spec_builder.host_name(options, container_id, os.uname().nodename)
@@ -123,6 +131,10 @@ def _furnish(
     extras["copy_up"] = mounts.copy_up
     extras["files_dir"] = f"{directory}/files"
     container = Container(container_id, directory, record, spec, extras, rootfs, idmap)
+    if labelled:
+        labels.apply(container)
+        for path, how in mounts.relabel:
+            labels.relabel(engine, record, path, how)
     if mounts.chown:
         from rootless.engine.containers.chown import give
 
@@ -132,6 +144,11 @@ def _furnish(
         record["anonymous"] = mounts.anonymous
         engine.store.containers.save(container_id, record, durable)
     return container
+
+
+def _is_labelled(options: RunOptions) -> bool:
+    """Whether there is anything to do for a security module: most machines have AppArmor or SELinux, or neither."""
+    return options.security is not None or any(os.path.exists(path) for path in SECURITY_MODULES)
 
 
 def undo(engine: Engine, container_id: str, volumes: Sequence[str]) -> None:
@@ -192,6 +209,11 @@ def _root_file_system(
 
 def _devices(options: RunOptions) -> list[Any]:
     devices = list(options.devices)
+    if options.nested:
+        from rootless.engine.options.device import nested_devices
+
+        taken = {device["destination"] for device in devices}
+        devices += [device for device in nested_devices() if device["destination"] not in taken]
     if options.privileged:
         from rootless.engine.options.device import privileged_devices
 

@@ -58,9 +58,9 @@ def inspect(engine: Engine, name: str, *, size: bool = False) -> Object:
         "Name": record["name"],
         "RestartCount": 0,
         "Driver": record.get("driver", ""),
-        "MountLabel": "",
-        "ProcessLabel": "",
-        "AppArmorProfile": "",
+        "MountLabel": spec.get("linux", {}).get("mountLabel", ""),
+        "ProcessLabel": process.get("selinuxLabel", ""),
+        "AppArmorProfile": process.get("apparmorProfile", ""),
         "EffectiveCaps": capabilities.get("effective", []),
         "BoundingCaps": capabilities.get("bounding", []),
         "ExecIDs": [],
@@ -199,6 +199,8 @@ def _host_config(record: Object, options: Object, log: str) -> Object:
     security = record.get("security", {})
     words = ["no-new-privileges"] if security.get("no_new_privileges") else []
     words += [f"seccomp={security['seccomp']}"] if security.get("seccomp", "default") != "default" else []
+    words += [f"apparmor={security['apparmor']}"] if security.get("apparmor") else []
+    words += [f"label={part}{':' * bool(value)}{value}" for part, value in security.get("label", {}).items()]
     for key in ("mask", "unmask"):
         words += [f"{key}={':'.join(security[key])}"] if security.get(key) else []
     bindings: dict[str, list[dict[str, str]]] = {}
@@ -290,6 +292,29 @@ def _user_ids(record: Object, rows: list[Object]) -> Object:
     return {"Got": got, "Why": "the ranges of /etc/subuid"}
 
 
+def _apparmor(record: Object, spec: Object) -> Object:
+    options, asked = record.get("options", {}), record.get("security", {}).get("apparmor", "")
+    why = f"--security-opt apparmor={asked}" if asked else ""
+    for flag in ("privileged", "nested"):
+        why = why or (f"--{flag}" if options.get(flag) else "")
+    profile = spec.get("process", {}).get("apparmorProfile", "")
+    if profile in ("", "unconfined"):
+        return {"Got": "the caller's own confinement", "Why": why or "no profile for containers was loaded"}
+    return {"Got": f"the profile {profile}", "Why": why or "the default"}
+
+
+def _selinux(record: Object, spec: Object) -> Object:
+    from rootless.engine.containers.labels import unlabelled
+
+    label = spec.get("process", {}).get("selinuxLabel", "")
+    asked = record.get("security", {}).get("label", {})
+    if not label:
+        why = unlabelled(record) or "the machine has no SELinux, or its policy no label for containers"
+        return {"Got": "the caller's own label", "Why": why}
+    words = " ".join(f"--security-opt label={part}:{value}" for part, value in asked.items() if value)
+    return {"Got": label, "Why": words or "the default, with categories of its own"}
+
+
 def isolation(record: Object, spec: Object, engine: Engine) -> Object:
     """For each line of defence what the container has (``Got``) and for what reason (``Why``)."""
     options = record.get("options", {})
@@ -318,5 +343,6 @@ def isolation(record: Object, spec: Object, engine: Engine) -> Object:
             "Why": "--privileged" if options.get("privileged") and seccomp == "unconfined" else
             ("the default" if seccomp == "default" else f"--security-opt seccomp={seccomp}"),
         },
-        "LSM": {"Got": "the caller's own confinement", "Why": "no AppArmor or SELinux profile is applied"},
+        "AppArmor": _apparmor(record, spec),
+        "SELinux": _selinux(record, spec),
     }  # fmt: skip

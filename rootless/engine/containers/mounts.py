@@ -46,6 +46,7 @@ def default_mounts(options: RunOptions, *, map_size: int, cgroup: bool) -> list[
     else:
         mounts.append(_mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", write))
         if cgroup:
+            write = "rw" if options.nested else write
             mounts.append(_mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", write))
     tty_group = ("gid=5",) if map_size > 5 else ()
     pts = ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *tty_group)

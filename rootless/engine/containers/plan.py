@@ -23,7 +23,8 @@ def compile_plan(engine: Engine, container: Container, *, cleanup: bool = False)
     if profile != "unconfined":
         bounding = container.spec["process"]["capabilities"]["bounding"]
         path = None if profile == "default" else profile
-        extras["seccomp"] = seccomp.program(path, bounding, container.record["options"]["hardened"])
+        options = container.record["options"]
+        extras["seccomp"] = seccomp.program(path, bounding, options["hardened"], options.get("nested", False))
     if cleanup:
         extras["cleanup"] = [path for path in (container.rootfs["upper"], container.rootfs["work"]) if path]
     found = plan.compile(container.spec, container.rootfs, container.idmap, extras)  # type: ignore[arg-type]

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 _KEPT = (
     "interactive", "tty", "privileged", "read_only", "init", "ipc", "pid", "uts", "cgroupns", "cap_add", "cap_drop",
     "shm_size", "stop_timeout", "timeout", "umask", "log_driver", "add_host", "no_hosts", "dns", "dns_option",
-    "dns_search", "groups", "keep_groups", "pidfile", "preserve_fds", "publish_all", "hardened", "hostname", "tz",
+    "dns_search", "groups", "keep_groups", "pidfile", "preserve_fds", "publish_all", "hardened", "nested",
+    "hostname", "tz",
     "log_path", "log_size", "detach_keys", "sdnotify", "conmon_pidfile",
     "volumes_from", "devices", "rlimits", "sysctls", "attach", "sig_proxy",
 )  # fmt: skip

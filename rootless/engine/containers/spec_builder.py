@@ -112,7 +112,10 @@ def build(
     if sysctls:
         linux["sysctl"] = sysctls
     mask, unmask = (security.mask, security.unmask) if security else ([], [])
-    if not options.privileged:
+    if security and "nested" in security.label:
+        unmask = [*unmask, "/sys/fs/selinux"]
+    # An engine inside mounts a procfs of its own, which the kernel allows only to who sees all of one already.
+    if not options.privileged and not options.nested:
         linux["maskedPaths"] = defaults.masked_paths(mask, unmask)
         linux["readonlyPaths"] = defaults.readonly_paths(unmask)
     elif mask:

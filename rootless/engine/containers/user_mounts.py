@@ -27,16 +27,18 @@ _PROPAGATION = frozenset(
 class Resolved:
     """``mounts`` for the Spec, ``shown`` as inspect shows them, ``copy_up`` (path in the container, volume directory)
     of volumes that take over what the image has there, ``chown`` directories that become the container user's,
-    ``anonymous`` names of volumes made for this container alone, ``created`` names of all volumes made here.
+    ``relabel`` (path on the host, "shared" or "private") of the options z and Z and of new volumes, ``anonymous`` names
+    of volumes made for this container alone, ``created`` names of all volumes made here.
     """
 
-    __slots__ = ("anonymous", "chown", "copy_up", "created", "mounts", "shown")
+    __slots__ = ("anonymous", "chown", "copy_up", "created", "mounts", "relabel", "shown")
 
     def __init__(self, created: list[str]) -> None:
         self.mounts: list[Mount] = []
         self.shown: list[dict[str, Any]] = []
         self.copy_up: list[tuple[str, str]] = []
         self.chown: list[str] = []
+        self.relabel: list[tuple[str, str]] = []
         self.anonymous: list[str] = []
         self.created = created
 
@@ -75,24 +77,28 @@ def _image_volumes(paths: Iterable[str], mode: str) -> dict[str, UserMount]:
 
 
 def _volumes_from(engine: Engine, text: str) -> list[UserMount]:
+    from rootless.engine.options.volume import RELABEL
+
     name, _, words = text.partition(":")
     options = [word for word in words.split(",") if word]
     for word in options:
-        if word not in ("ro", "rw", "z"):
-            raise RootlessError(f"cannot use the option {word[:40]!r} in --volumes-from", "use ro, rw or z")
+        if word not in ("ro", "rw", "z", "Z"):
+            raise RootlessError(f"cannot use the option {word[:40]!r} in --volumes-from", "use ro, rw, z or Z")
     record = engine.store.containers.load(engine.store.containers.find(name))
     found: list[UserMount] = []
     for mount in record.get("mounts", []):
         if mount["Type"] not in ("bind", "volume"):
             continue
-        taken = oci_options(mount)
-        for word in options:
-            if word != "z":
-                taken[-1] = word
-        found.append({
+        taken: UserMount = {
             "type": mount["Type"], "source": mount["Name"] if mount["Type"] == "volume" else mount["Source"],
-            "destination": mount["Destination"], "options": taken,
-        })  # fmt: skip
+            "destination": mount["Destination"], "options": oci_options(mount),
+        }  # fmt: skip
+        for word in options:
+            if word in RELABEL:
+                taken["relabel"] = RELABEL[word]
+            else:
+                taken["options"][-1] = word
+        found.append(taken)
     return found
 
 
@@ -132,6 +138,8 @@ def _resolve_one(engine: Engine, mount: UserMount, scratch: str, durable: bool, 
         source = _below(source, mount["subpath"])
     if mount.get("chown"):
         found.chown.append(source)
+    if mount.get("relabel"):
+        found.relabel.append((source, mount["relabel"]))
     found.shown.append(_shown(kind, name, source, destination, options))
     if mount.get("overlay"):
         found.mounts.append(_overlay(mount, source, scratch, options))
@@ -157,6 +165,8 @@ def _volume(
         if not name:
             found.anonymous.append(record["name"])
     source, extra = volumes.source(engine, record)
+    if found.created[-1:] == [record["name"]] and not mount.get("relabel"):
+        found.relabel.append((source, "shared"))
     options += [word for word in extra if word not in options]
     if "ro" in extra and "rw" in options:
         options.remove("rw")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 _DIRECTORY, _CHARACTER, _BLOCK = 0o040000, 0o020000, 0o060000
+_NESTED = ("/dev/fuse", "/dev/net/tun")
 _OWN_DEV = frozenset(
     ("console", "full", "fd", "mqueue", "null", "ptmx", "pts", "random", "shm", "tty", "urandom", "zero")
 )
@@ -59,6 +60,12 @@ def _expand(source: str, destination: str) -> list[Device]:
     if kind not in (_CHARACTER, _BLOCK):
         raise UsageError(f"cannot use {source} for --device: it is not a device")
     return [{"source": source, "destination": destination}]
+
+
+def nested_devices() -> list[Device]:
+    """What a container engine inside needs of ``/dev`` for layers and networks, as far as the user can open it."""
+    paths = [path for path in _NESTED if os.access(path, os.R_OK | os.W_OK)]
+    return [{"source": path, "destination": path} for path in paths]
 
 
 def privileged_devices() -> list[Device]:

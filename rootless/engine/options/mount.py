@@ -95,6 +95,7 @@ def _field(mount: UserMount, key: str, value: str | None, words: list[str], priv
     elif key == "relabel" and kind in ("bind", "volume"):
         if value not in ("shared", "private"):
             raise UsageError(f"cannot use {value!r} for --mount relabel: it must be shared or private")
+        words.append("z" if value == "shared" else "Z")
     elif key == "idmap":
         raise IDMAP_REFUSED
     elif key == "consistency" and kind == "bind":

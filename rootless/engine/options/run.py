@@ -40,7 +40,7 @@ class RunOptions:
         "add_host", "annotations", "attach", "cap_add", "cap_drop", "cgroupns", "cidfile", "conmon_pidfile",
         "detach_keys", "devices", "dns", "dns_option", "dns_search", "entrypoint", "env", "env_file", "env_host",
         "env_merge", "expose", "groups", "hardened", "hostname", "http_proxy", "image_volume", "init", "interactive",
-        "ipc", "keep_groups", "labels", "log_driver", "log_path", "log_size", "mounts", "name", "network", "no_hosts",
+        "ipc", "keep_groups", "labels", "log_driver", "log_path", "log_size", "mounts", "name", "nested", "network", "no_hosts",
         "passwd", "pid", "pidfile", "ports", "preserve_fds", "privileged", "publish_all", "quiet", "read_only",
         "read_only_tmpfs", "replace", "restart", "restart_retries", "rlimits", "rm", "rootfs", "sdnotify", "security",
         "shm_size", "sig_proxy", "stop_signal", "stop_timeout", "sysctls", "timeout", "tty", "tz", "ulimit_host",
@@ -57,6 +57,7 @@ class RunOptions:
         self.replace = bool(get("replace"))
         self.privileged = bool(get("privileged"))
         self.hardened = bool(get("hardened"))
+        self.nested = bool(get("nested"))
         self.read_only = bool(get("read_only"))
         self.read_only_tmpfs = get("read_only_tmpfs") is not False
         self.rootfs = bool(get("rootfs"))

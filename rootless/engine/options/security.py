@@ -19,10 +19,12 @@ class SecurityOptions:
     """The parsed options. ``seccomp`` is ``default``, ``unconfined`` or the absolute path of a profile.
 
     ``no_new_privileges`` is None when not mentioned. ``mask`` and ``unmask`` are absolute paths; ``unmask`` may be
-    ``ALL``. ``proc_options`` are options of the proc file system (``hidepid=2``, ``subset=pid``).
+    ``ALL``. ``proc_options`` are options of the proc file system (``hidepid=2``, ``subset=pid``). ``apparmor`` is the
+    name of a profile, ``unconfined``, or empty. ``label`` has what was asked of SELinux, a value for each part
+    (`security.selinux.PARTS`), and empty values for ``disable`` and ``nested``.
     """
 
-    __slots__ = ("mask", "no_new_privileges", "proc_options", "seccomp", "unmask")
+    __slots__ = ("apparmor", "label", "mask", "no_new_privileges", "proc_options", "seccomp", "unmask")
 
     def __init__(self) -> None:
         self.no_new_privileges: bool | None = None
@@ -30,6 +32,8 @@ class SecurityOptions:
         self.mask: list[str] = []
         self.unmask: list[str] = []
         self.proc_options: list[str] = []
+        self.apparmor = ""
+        self.label: dict[str, str] = {}
 
 
 def parse_security(entries: Iterable[str]) -> SecurityOptions:
@@ -48,13 +52,17 @@ def parse_security(entries: Iterable[str]) -> SecurityOptions:
         elif name == "proc-opts" and value:
             options.proc_options += [_proc_option(word) for word in value.split(",")]
         elif name == "label":
-            if value not in ("disable", "nested"):
-                _refuse_lsm("SELinux", "label", value)
+            from rootless.security.selinux import parse
+
+            part, text = parse(value)
+            options.label[part] = text
         elif name == "apparmor":
-            if value != "unconfined":
-                _refuse_lsm("AppArmor", "apparmor", value)
+            from rootless.security.apparmor import check_name
+
+            check_name(value)
+            options.apparmor = value
         else:
-            hint = "use no-new-privileges, seccomp=, mask=, unmask=, proc-opts=, label=disable or apparmor=unconfined"
+            hint = "use no-new-privileges, seccomp=, mask=, unmask=, proc-opts=, label= or apparmor="
             raise UsageError(f"cannot use {entry[:80]!r} for --security-opt", hint)
     return options
 
@@ -84,9 +92,3 @@ def _proc_option(word: str) -> str:
         return word
     raise UsageError(f"cannot use {word[:80]!r} for --security-opt proc-opts", "use hidepid=0|1|2|4 or subset=pid")
 
-
-def _refuse_lsm(module: str, option: str, value: str) -> None:
-    """A label that would silently not be applied is worse than none asked for (CVE-2025-64750)."""
-    off = f"{option}={'disable' if option == 'label' else 'unconfined'}"
-    message = f"cannot apply the {module} label {value[:80]!r}: {module} is not supported"
-    raise UsageError(message, f"use {off} or leave it out")

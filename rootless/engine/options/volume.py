@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
         ``type`` is bind, volume, tmpfs, image or devpts. ``source`` is an absolute host path, the name of a volume
         (empty: anonymous) or an image reference. ``options`` are mount options in the words of the OCI specification.
+        ``relabel`` is a value of `RELABEL`.
         """
 
         type: str
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         chown: bool
         overlay: bool
         writable: bool
+        relabel: str
         upper: str
         work: str
         copy_up: bool
@@ -48,6 +50,9 @@ _GROUPS = {
     "diratime": "diratime", "nodiratime": "diratime",
     "sync": "sync", "async": "sync", "dirsync": "dirsync", "nosymfollow": "symfollow", "symfollow": "symfollow",
 }  # fmt: skip
+RELABEL = {"z": "shared", "Z": "private"}
+"""Who may use the files of a volume afterwards, on a machine with SELinux: every container, or this one alone."""
+
 _TMPFS_WORDS = frozenset(
     ("huge=never", "huge=always", "huge=within_size", "huge=advise", "noswap", "inode32", "inode64")
 )
@@ -127,9 +132,10 @@ def apply_options(mount: UserMount, words: Iterable[str], flag: str) -> None:
             if group not in seen:
                 seen[group] = word
                 options.append(word)
-        elif word in ("z", "Z"):
-            # SELinux labels matter to a process with a confined label; ours keeps the user's own.
-            pass
+        elif word in RELABEL:
+            if mount.get("relabel", RELABEL[word]) != RELABEL[word]:
+                raise UsageError(f"cannot use 'z' and 'Z' together in {flag}")
+            mount["relabel"] = RELABEL[word]
         elif word == "U":
             mount["chown"] = True
         elif word == "O" and kind in ("bind", "volume"):
