@@ -31,13 +31,14 @@ PERSISTENT = {
 }
 
 ALIASES: dict[str, str] = {
-    "container attach": "attach", "container create": "create", "container export": "export",
-    "container init": "init", "container kill": "kill", "container list": "ps", "container ls": "ps",
-    "container port": "port", "container ps": "ps", "container rename": "rename", "container restart": "restart",
-    "container rm": "rm", "container run": "run", "container start": "start", "container stop": "stop",
-    "container wait": "wait", "image history": "history", "image import": "import", "image list": "images",
-    "image load": "load", "image ls": "images", "image pull": "pull", "image rm": "rmi", "image tag": "tag",
-    "image untag": "untag", "system events": "events", "system info": "info", "volume list": "volume ls",
+    "container attach": "attach", "container commit": "commit", "container create": "create",
+    "container exec": "exec", "container export": "export", "container init": "init", "container kill": "kill",
+    "container list": "ps", "container ls": "ps", "container port": "port", "container ps": "ps",
+    "container rename": "rename", "container restart": "restart", "container rm": "rm", "container run": "run",
+    "container start": "start", "container stop": "stop", "container wait": "wait", "image history": "history",
+    "image import": "import", "image list": "images", "image load": "load", "image ls": "images",
+    "image pull": "pull", "image rm": "rmi", "image tag": "tag", "image untag": "untag", "system events": "events",
+    "system info": "info", "volume list": "volume ls",
 }
 
 COMMANDS: dict[str, Entry] = {
@@ -61,8 +62,8 @@ COMMANDS: dict[str, Entry] = {
         "--publish-all": "bool", "-P": "--publish-all", "--expose": "csv", "--hostname": "text", "-h": "--hostname",
         "--add-host": "csv", "--no-hosts": "bool", "--dns": "csv", "--dns-option": "csv", "--dns-opt": "--dns-option",
         "--dns-search": "csv", "--cap-add": "csv", "--cap-drop": "csv", "--privileged": "bool", "--hardened": "bool",
-        "--security-opt": "list", "--ulimit": "csv", "--sysctl": "csv", "--sig-proxy": "bool", "--detach": "bool",
-        "-d": "--detach", "--detach-keys": "text",
+        "--nested": "bool", "--security-opt": "list", "--ulimit": "csv", "--sysctl": "csv", "--sig-proxy": "bool",
+        "--detach": "bool", "-d": "--detach", "--detach-keys": "text",
     }),
     "create": ("run:create", False, 1, -1, {
         "--name": "text", "--replace": "bool", "--restart": "text", "--rm": "bool", "--label": "list",
@@ -84,7 +85,7 @@ COMMANDS: dict[str, Entry] = {
         "--publish-all": "bool", "-P": "--publish-all", "--expose": "csv", "--hostname": "text", "-h": "--hostname",
         "--add-host": "csv", "--no-hosts": "bool", "--dns": "csv", "--dns-option": "csv", "--dns-opt": "--dns-option",
         "--dns-search": "csv", "--cap-add": "csv", "--cap-drop": "csv", "--privileged": "bool", "--hardened": "bool",
-        "--security-opt": "list", "--ulimit": "csv", "--sysctl": "csv",
+        "--nested": "bool", "--security-opt": "list", "--ulimit": "csv", "--sysctl": "csv",
     }),
     "start": ("life:start", True, 0, -1, {
         "--all": "bool", "--attach": "bool", "-a": "--attach", "--detach-keys": "text", "--filter": "list",
@@ -116,6 +117,12 @@ COMMANDS: dict[str, Entry] = {
     "resume": ("life:resume", True, 0, 0, {}),
     "monitor-restart": ("life:again", True, 2, 2, {}),
     "monitor-remove": ("life:remove_after", True, 2, 2, {}),
+    "exec": ("exec:run", False, 0, -1, {
+        "--cidfile": "text", "--detach": "bool", "-d": "--detach", "--detach-keys": "text", "--env": "list",
+        "-e": "--env", "--env-file": "list", "--interactive": "bool", "-i": "--interactive", "--latest": "bool",
+        "-l": "--latest", "--preserve-fd": "csv", "--preserve-fds": "number", "--privileged": "bool", "--tty": "bool",
+        "-t": "--tty", "--user": "text", "-u": "--user", "--wait": "number", "--workdir": "text", "-w": "--workdir",
+    }),
     "ps": ("containers:ps", True, 0, 0, {
         "--all": "bool", "-a": "--all", "--filter": "list", "-f": "--filter", "--format": "text", "--last": "number",
         "-n": "--last", "--latest": "bool", "-l": "--latest", "--noheading": "bool", "--no-trunc": "bool",
@@ -146,6 +153,11 @@ COMMANDS: dict[str, Entry] = {
     }),
     "export": ("copying:export", True, 1, 1, {
         "--output": "text", "-o": "--output",
+    }),
+    "commit": ("copying:commit", True, 1, 2, {
+        "--author": "text", "-a": "--author", "--change": "list", "-c": "--change", "--format": "text",
+        "-f": "--format", "--iidfile": "text", "--include-volumes": "bool", "--message": "text", "-m": "--message",
+        "--pause": "bool", "-p": "--pause", "--quiet": "bool", "-q": "--quiet", "--squash": "bool", "-s": "--squash",
     }),
     "container diff": ("copying:diff_container", True, 0, 2, {
         "--format": "text", "--latest": "bool", "-l": "--latest",

@@ -11,10 +11,24 @@ from rootless.linux.libc import PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS, getrlimit,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from rootless.idmaps import IdMap
     from rootless.init.identity import Identity
-    from rootless.init.ops import Site
-    from rootless.init.plan import Limit, Plan
+    from rootless.init.plan import Capabilities, Limit, User
+
+    class Plan(Protocol):
+        """What counts here of `rootless.init.plan.Plan`, and of a process that joins a container."""
+
+        capabilities: Capabilities
+        no_new_privileges: bool
+        seccomp: bytes | None
+        user: User
+
+    class Site(Protocol):
+        """Whoever keeps the notes of what was left out."""
+
+        notes: list[str]
 
 _CANNOT_INVOKE = 126
 

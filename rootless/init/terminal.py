@@ -8,6 +8,7 @@ from _struct import pack
 
 from rootless.errors import RootlessError
 from rootless.linux.libc import DEVPTS_MAGIC, file_system_type
+from rootless.linux.path import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2
 
 _TIOCSCTTY, _TIOCSWINSZ, _TIOCSPTLCK, _TIOCGPTPEER = 0x540E, 0x5414, 0x40045431, 0x5441
 _TYPE, _CHARACTER = 0o170000, 0o020000
@@ -19,7 +20,7 @@ def open_terminal(devpts: int, size: tuple[int, int]) -> tuple[int, int]:
     The slave is got from the master, never by a name that the image could have prepared (CVE-2025-52565).
     """
     flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
-    master = os.open("ptmx", flags | os.O_NOFOLLOW, dir_fd=devpts)
+    master = openat2(devpts, "ptmx", flags, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV)
     if file_system_type(master) != DEVPTS_MAGIC:
         raise RootlessError("cannot make a terminal: /dev/pts is not a devpts")
     fcntl.ioctl(master, _TIOCSPTLCK, pack("i", 0))

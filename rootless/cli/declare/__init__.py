@@ -11,7 +11,20 @@ import sys
 
 import typer
 
-from rootless.cli.declare import containers, copying, events, images, life, oci, registries, root, run, system, volumes
+from rootless.cli.declare import (
+    containers,
+    copying,
+    events,
+    exec,
+    images,
+    life,
+    oci,
+    registries,
+    root,
+    run,
+    system,
+    volumes,
+)
 from rootless.cli.declare.command import Command, Group, add_group, root_callback
 from rootless.cli.declare.program import Program
 
@@ -25,7 +38,7 @@ GROUPS = {
 }
 
 
-FAMILIES = (run, life, containers, copying, images, registries, volumes, system, events)
+FAMILIES = (run, life, exec, containers, copying, images, registries, volumes, system, events)
 
 
 ROOTLESS = Program(

@@ -42,6 +42,11 @@ def image_first(context: typer.Context, incomplete: str) -> list[str]:
     return [] if context.params.get("args") else images(incomplete)
 
 
+def container_first(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of containers for the first argument; what follows is a command of its own."""
+    return [] if context.params.get("args") else containers(incomplete)
+
+
 def volumes(incomplete: str) -> list[str]:
     """Names of volumes that start with ``incomplete``."""
     from rootless.engine.context import open_engine

@@ -9,6 +9,7 @@ from rootless.engine.containers import files, spec_builder, user_mounts
 from rootless.engine.containers import idmap as ids
 from rootless.engine.containers.container import Container
 from rootless.engine.containers.mounts import device_mounts
+from rootless.engine.containers.process import user_text
 from rootless.engine.containers.record import describe
 from rootless.engine.containers.rootfs import directory_root, find_source, image_root
 from rootless.engine.events import note
@@ -66,6 +67,7 @@ def prepare(
     source = find_source(engine, options, values, image_name)
     idmap = ids.container_map(options.userns, engine.idmap, _automatic_maps(engine, options))
     record = describe(engine, options, source, arguments, idmap)
+    record["run_as"] = user_text(options, source.config, _keep_id_user(options))
     network = networks.choose(options.network, record["ports"])
     record["network_helper"] = network.kind
     if record["ports"] and not network.helper:
