@@ -22,6 +22,7 @@ from tests.uml import image
 BOOT_TIMEOUT = 180.0  # seconds
 MEMORY = "1536M"
 USER = "user"
+BARE = "init=/usr/local/sbin/agent"  # boots in a few seconds, without systemd: no sessions, no user bus
 
 
 class MachineFailed(Exception):

@@ -63,6 +63,21 @@ WantedBy=multi-user.target
 UNIT
 cat >"$root/usr/local/sbin/agent" <<'SCRIPT'
 #!/bin/sh
+if [ $$ = 1 ]; then
+    # The kernel's first program, in place of systemd.
+    mount -t proc -o nosuid,nodev,noexec proc /proc
+    mount -t sysfs sysfs /sys
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    mount -t tmpfs -o mode=755,nosuid,nodev tmpfs /run
+    mkdir -p /dev/pts /dev/shm
+    mount -t devpts -o mode=620,ptmxmode=666 devpts /dev/pts
+    mount -t tmpfs tmpfs /dev/shm
+    install -d -m 700 -o user -g user /run/user/1000
+    ip link set lo up
+    modprobe -a fuse overlay tun
+    chmod 666 /dev/fuse /dev/net/tun
+    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+fi
 # The kernel's command line says where on the host the checkout and the exchange directory are.
 for word in $(cat /proc/cmdline); do
     case $word in

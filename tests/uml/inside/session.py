@@ -12,6 +12,7 @@ from tests.support.cli import Cli
 
 IMAGE = "localhost/busybox:latest"
 LAYOUT = "/var/tmp/busybox"  # the OCI image layout that the image is from
+LARGE_LAYOUT = "/var/tmp/large"  # one whose unpacking takes a while
 
 
 class Session(Cli):
