@@ -185,7 +185,9 @@ def _call_filter(record: Mapping[str, Any], bounding: Sequence[str]) -> bytes | 
         return None
     from rootless.security import seccomp
 
-    return seccomp.program(None if profile == "default" else profile, bounding, record["options"]["hardened"])
+    options = record["options"]
+    path = None if profile == "default" else profile
+    return seccomp.program(path, bounding, options["hardened"], options.get("nested", False))
 
 
 def _keys(values: Mapping[str, Any]) -> bytes:
