@@ -12,7 +12,7 @@ import sys
 from rootless import paths
 from rootless.errors import RootlessError
 from rootless.idmaps import read
-from rootless.linux.libc import CLONE_NEWNS, CLONE_NEWUSER, PR_SET_PDEATHSIG, prctl, unshare
+from rootless.linux.libc import CLONE_NEWNS, CLONE_NEWUSER, PR_SET_PDEATHSIG, prctl, setns, unshare
 from rootless.linux.signals import SIGKILL
 
 TYPE_CHECKING = False
@@ -117,12 +117,19 @@ def become_root(idmap: IdMap) -> None:
         os.setgroups([])
 
 
-def run_in_userns(function: Callable[[], bytes], idmap: IdMap, *, mount_ns: bool = False) -> bytes:
+def run_in_userns(
+    function: Callable[[], bytes],
+    idmap: IdMap,
+    *,
+    mount_ns: bool = False,
+    before: Callable[[], None] | None = None,
+) -> bytes:
     """Run ``function`` as root of a new user namespace in a child process and return its bytes.
 
-    ``mount_ns``: in a new mount namespace too. An exception of ``function`` is raised again here: ``OSError`` and
-    exceptions that are made of (message, hint) as themselves, others as ``RootlessError``. The child dies with the
-    caller.
+    ``mount_ns``: in a new mount namespace too. ``before`` is called in the namespaces with the caller's own id, which
+    a map need not have: for opening what only the caller can reach. An exception of ``function`` is raised again here:
+    ``OSError`` and exceptions that are made of (message, hint) as themselves, others as ``RootlessError``. The child
+    dies with the caller.
     """
     ready_read, ready_write = os.pipe()
     go_read, go_write = os.pipe()
@@ -133,7 +140,8 @@ def run_in_userns(function: Callable[[], bytes], idmap: IdMap, *, mount_ns: bool
         os.close(ready_read)
         os.close(go_write)
         os.close(result_read)
-        _child(function, idmap, caller, ready_write, go_read, result_write, CLONE_NEWNS if mount_ns else 0)
+        flags = CLONE_NEWNS if mount_ns else 0
+        _child(function, idmap, caller, ready_write, go_read, result_write, flags, before)
     os.close(ready_write)
     os.close(go_read)
     os.close(result_write)
@@ -159,7 +167,14 @@ def run_in_userns(function: Callable[[], bytes], idmap: IdMap, *, mount_ns: bool
 
 
 def _child(
-    function: Callable[[], bytes], idmap: IdMap, caller: int, ready: int, go: int, result: int, flags: int
+    function: Callable[[], bytes],
+    idmap: IdMap,
+    caller: int,
+    ready: int,
+    go: int,
+    result: int,
+    flags: int,
+    before: Callable[[], None] | None,
 ) -> NoReturn:
     code = 1
     try:
@@ -169,6 +184,8 @@ def _child(
                 unshare_user(flags)
                 os.write(ready, b"r")
                 if os.read(go, 1):
+                    if before is not None:
+                        before()
                     become_root(idmap)
                     prctl(PR_SET_PDEATHSIG, SIGKILL)
                     answer: Answer = ("ok", function())
@@ -180,6 +197,44 @@ def _child(
             code = 0
     finally:
         os._exit(code)
+
+
+def run_in_namespace(function: Callable[[], bytes], namespace: int, idmap: IdMap) -> bytes:
+    """Run ``function`` as root of the user namespace behind the descriptor ``namespace``, in a child process.
+
+    ``idmap`` is the map of that namespace, which the caller must own. As in `run_in_userns` the child dies with the
+    caller, and an exception is raised again here.
+    """
+    result_read, result_write = os.pipe()
+    caller = os.getpid()
+    child = os.fork()
+    if child == 0:
+        os.close(result_read)
+        code = 1
+        try:
+            prctl(PR_SET_PDEATHSIG, SIGKILL)
+            if os.getppid() == caller:
+                try:
+                    if not os.path.samestat(os.fstat(namespace), os.stat("/proc/self/ns/user")):
+                        setns(namespace, CLONE_NEWUSER)
+                        become_root(idmap)
+                        prctl(PR_SET_PDEATHSIG, SIGKILL)
+                    answer: Answer = ("ok", function())
+                except BaseException as error:  # it has to reach the caller, whatever it is
+                    answer = _encode(error)
+                _write_all(result_write, marshal.dumps(answer))
+                code = 0
+        finally:
+            os._exit(code)
+    os.close(result_write)
+    try:
+        answered = _read_all(result_read)
+    finally:
+        os.close(result_read)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if not answered:
+        raise RootlessError(f"a helper process in the user namespace ended with status {status}")
+    return _decode(answered)
 
 
 def _encode(error: BaseException) -> Answer:

@@ -114,3 +114,11 @@ def commit(values: Values, args: list[str], global_values: Values) -> int:
             os.close(fd)
     render.line(found)
     return 0
+
+
+def cp(values: Values, args: list[str], global_values: Values) -> int:
+    """``cp``: prints nothing."""
+    from rootless.engine.containers.cp import copy
+
+    copy(open_engine(global_values), args[0], args[1], values)
+    return 0

@@ -5,16 +5,22 @@ from __future__ import annotations
 import base64
 import os
 import stat
+from collections.abc import Callable, Container
 
 from storage.archive import xattrs
 from storage.archive.tar_reader import BLOCK_DEVICE, CHARACTER, DIRECTORY, FIFO, HARDLINK, REGULAR, SYMLINK
 from storage.archive.tar_writer import TarWriter, segments
 from storage.archive.xattrs import Shift
+from storage.errors import StorageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from storage.ownership import TrueEntry
 
+DEEPEST = 800
+"""Directories inside one another; each costs a frame and a descriptor."""
+
+_SUBDIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _HANDLE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_SEGMENTS = 10_000
 _KINDS = {
@@ -79,6 +85,28 @@ class Packer:
         )  # fmt: skip
         return True
 
+    def add_directory(self, name: bytes, directory: int, status: os.stat_result) -> None:
+        """Add the open ``directory`` itself."""
+        extra = xattrs.read(f"/proc/self/fd/{directory}/.")
+        xattrs.for_archive(extra, self._root, None)
+        owner = (status.st_uid, status.st_gid)
+        mode = stat.S_IMODE(status.st_mode)
+        self._writer.add(name + b"/", DIRECTORY, mode, *owner, status.st_mtime_ns, xattrs=extra)
+
+    def add_opened(self, name: bytes, handle: int, status: os.stat_result) -> None:
+        """Add what the O_PATH descriptor ``handle`` is: no directory, and no link, whose target would be meant."""
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+        owner, mode = (status.st_uid, status.st_gid), stat.S_IMODE(status.st_mode)
+        if kind == REGULAR:
+            source = os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self._content(name, source, owner, mode, {})
+            finally:
+                os.close(source)
+        elif kind is not None:
+            device = (os.major(status.st_rdev), os.minor(status.st_rdev)) if kind != FIFO else (0, 0)
+            self._writer.add(name, kind, mode, *owner, status.st_mtime_ns, device=device)
+
     def _file(
         self, name: bytes, directory: int, base: str, status: os.stat_result, owner: tuple[int, int], mode: int,
         extra: dict[bytes, bytes],
@@ -92,22 +120,59 @@ class Packer:
             self._links[inode] = name
         source = open_file(directory, base)
         try:
-            found = os.fstat(source)
-            size = found.st_size
-            parts = None
-            if self._sparse and found.st_blocks * 512 < size:
-                parts = segments(source, size)
-                if len(parts) > _MOST_SEGMENTS:
-                    parts = None
-            self._writer.add(
-                name, REGULAR, mode, *owner, found.st_mtime_ns, size=size, xattrs=extra, sparse=parts
-            )
-            if parts is not None:
-                self._writer.sparse_file(source, parts)
-            else:
-                self._writer.file(source, size)
+            self._content(name, source, owner, mode, extra)
         finally:
             os.close(source)
+
+    def _content(
+        self, name: bytes, source: int, owner: tuple[int, int], mode: int, extra: dict[bytes, bytes]
+    ) -> None:
+        found = os.fstat(source)
+        size = found.st_size
+        parts = None
+        if self._sparse and found.st_blocks * 512 < size:
+            parts = segments(source, size)
+            if len(parts) > _MOST_SEGMENTS:
+                parts = None
+        self._writer.add(name, REGULAR, mode, *owner, found.st_mtime_ns, size=size, xattrs=extra, sparse=parts)
+        if parts is not None:
+            self._writer.sparse_file(source, parts)
+        else:
+            self._writer.file(source, size)
+
+
+def pack_tree(
+    packer: Packer, directory: int, prefix: bytes, skip: Callable[[str, OSError], None], without: Container[str] = (),
+    depth: int = 0,
+) -> None:  # fmt: skip
+    """Add everything in an open directory, under ``prefix``. It may change meanwhile, by whoever owns it.
+
+    Links are added as they are. ``skip`` is called with what cannot be read, and may raise the error. ``without`` are
+    names in the directory itself that are left out. Raises OSError, ``StorageError`` for a tree too deep.
+    """
+    if depth > DEEPEST:
+        raise StorageError(f"cannot copy directories deeper than {DEEPEST}")
+    for base in sorted(os.listdir(directory)):
+        if base in without:
+            continue
+        name = prefix + b"/" + os.fsencode(base) if prefix else os.fsencode(base)
+        try:
+            status = os.lstat(base, dir_fd=directory)
+            if not stat.S_ISDIR(status.st_mode):
+                packer.add(name, directory, base, status, (status.st_uid, status.st_gid))
+                continue
+            below = os.open(base, _SUBDIRECTORY, dir_fd=directory)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # gone, or something else now
+        except PermissionError as error:
+            skip(os.fsdecode(name), error)
+            continue
+        try:
+            status = os.fstat(below)
+            packer.add_directory(name, below, status)
+            pack_tree(packer, below, name, skip, (), depth + 1)
+        finally:
+            os.close(below)
 
 
 def open_file(directory: int, base: str) -> int:

@@ -49,6 +49,18 @@ COMMANDS = (
         examples=("rootless commit web web:tested", "rootless commit -c 'CMD [\"/bin/sh\"]' -c EXPOSE=80 web web:new"),
     ),
     Command(
+        ("cp", "container cp"),
+        "copying:cp",
+        "Copy files between a container and the host, or between two containers.",
+        (
+            flag("--archive", "-a", help="Give the files to the container's user (on; =false keeps the owners)."),
+            flag("--overwrite", help="Let a directory take the place of a file, and the reverse."),
+        ),
+        Arguments("[CONTAINER:]SOURCE [CONTAINER:]TARGET", 2, 2, containers),
+        panel="Containers",
+        examples=("rootless cp notes.txt web:/srv", "rootless cp web:/etc/. here", "tar c . | rootless cp - web:/srv"),
+    ),
+    Command(
         ("container diff",),
         "copying:diff_container",
         "Show what a container changed of its image.",
