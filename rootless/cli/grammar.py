@@ -25,20 +25,21 @@ ROOT = {
 }
 
 PERSISTENT = {
-    "--root": "text", "--runroot": "text", "--storage-driver": "text", "--log-level": "text", "--debug": "bool",
-    "--runtime": "text", "--runtime-flag": "list", "--storage-opt": "list", "--cgroup-manager": "text",
+    "--root": "text", "--runroot": "text", "--storage-driver": "text", "--cgroup-manager": "text",
+    "--log-level": "text", "--debug": "bool", "--runtime": "text", "--runtime-flag": "list", "--storage-opt": "list",
     "--events-backend": "text", "--tmpdir": "text",
 }
 
 ALIASES: dict[str, str] = {
-    "container attach": "attach", "container commit": "commit", "container create": "create",
+    "container attach": "attach", "container commit": "commit", "container cp": "cp", "container create": "create",
     "container exec": "exec", "container export": "export", "container init": "init", "container kill": "kill",
-    "container list": "ps", "container ls": "ps", "container port": "port", "container ps": "ps",
-    "container rename": "rename", "container restart": "restart", "container rm": "rm", "container run": "run",
-    "container start": "start", "container stop": "stop", "container wait": "wait", "image history": "history",
-    "image import": "import", "image list": "images", "image load": "load", "image ls": "images",
-    "image pull": "pull", "image rm": "rmi", "image tag": "tag", "image untag": "untag", "system events": "events",
-    "system info": "info", "volume list": "volume ls",
+    "container list": "ps", "container logs": "logs", "container ls": "ps", "container pause": "pause",
+    "container port": "port", "container ps": "ps", "container rename": "rename", "container restart": "restart",
+    "container rm": "rm", "container run": "run", "container start": "start", "container stats": "stats",
+    "container stop": "stop", "container unpause": "unpause", "container update": "update", "container wait": "wait",
+    "image history": "history", "image import": "import", "image list": "images", "image load": "load",
+    "image ls": "images", "image pull": "pull", "image rm": "rmi", "image tag": "tag", "image untag": "untag",
+    "system events": "events", "system info": "info", "volume list": "volume ls",
 }
 
 COMMANDS: dict[str, Entry] = {
@@ -62,8 +63,15 @@ COMMANDS: dict[str, Entry] = {
         "--publish-all": "bool", "-P": "--publish-all", "--expose": "csv", "--hostname": "text", "-h": "--hostname",
         "--add-host": "csv", "--no-hosts": "bool", "--dns": "csv", "--dns-option": "csv", "--dns-opt": "--dns-option",
         "--dns-search": "csv", "--cap-add": "csv", "--cap-drop": "csv", "--privileged": "bool", "--hardened": "bool",
-        "--nested": "bool", "--security-opt": "list", "--ulimit": "csv", "--sysctl": "csv", "--sig-proxy": "bool",
-        "--detach": "bool", "-d": "--detach", "--detach-keys": "text",
+        "--nested": "bool", "--security-opt": "list", "--ulimit": "csv", "--sysctl": "csv", "--memory": "text",
+        "-m": "--memory", "--memory-swap": "text", "--memory-reservation": "text", "--memory-swappiness": "number",
+        "--cpus": "text", "--cpu-shares": "number", "-c": "--cpu-shares", "--cpu-quota": "number",
+        "--cpu-period": "number", "--cpu-rt-period": "number", "--cpu-rt-runtime": "number", "--cpuset-cpus": "text",
+        "--cpuset-mems": "text", "--pids-limit": "number", "--blkio-weight": "number",
+        "--blkio-weight-device": "list", "--device-read-bps": "csv", "--device-write-bps": "csv",
+        "--device-read-iops": "csv", "--device-write-iops": "csv", "--oom-kill-disable": "bool",
+        "--oom-score-adj": "number", "--cgroup-conf": "list", "--cgroup-parent": "text", "--cgroups": "text",
+        "--sig-proxy": "bool", "--detach": "bool", "-d": "--detach", "--detach-keys": "text",
     }),
     "create": ("run:create", False, 1, -1, {
         "--name": "text", "--replace": "bool", "--restart": "text", "--rm": "bool", "--label": "list",
@@ -85,7 +93,14 @@ COMMANDS: dict[str, Entry] = {
         "--publish-all": "bool", "-P": "--publish-all", "--expose": "csv", "--hostname": "text", "-h": "--hostname",
         "--add-host": "csv", "--no-hosts": "bool", "--dns": "csv", "--dns-option": "csv", "--dns-opt": "--dns-option",
         "--dns-search": "csv", "--cap-add": "csv", "--cap-drop": "csv", "--privileged": "bool", "--hardened": "bool",
-        "--nested": "bool", "--security-opt": "list", "--ulimit": "csv", "--sysctl": "csv",
+        "--nested": "bool", "--security-opt": "list", "--ulimit": "csv", "--sysctl": "csv", "--memory": "text",
+        "-m": "--memory", "--memory-swap": "text", "--memory-reservation": "text", "--memory-swappiness": "number",
+        "--cpus": "text", "--cpu-shares": "number", "-c": "--cpu-shares", "--cpu-quota": "number",
+        "--cpu-period": "number", "--cpu-rt-period": "number", "--cpu-rt-runtime": "number", "--cpuset-cpus": "text",
+        "--cpuset-mems": "text", "--pids-limit": "number", "--blkio-weight": "number",
+        "--blkio-weight-device": "list", "--device-read-bps": "csv", "--device-write-bps": "csv",
+        "--device-read-iops": "csv", "--device-write-iops": "csv", "--oom-kill-disable": "bool",
+        "--oom-score-adj": "number", "--cgroup-conf": "list", "--cgroup-parent": "text", "--cgroups": "text",
     }),
     "start": ("life:start", True, 0, -1, {
         "--all": "bool", "--attach": "bool", "-a": "--attach", "--detach-keys": "text", "--filter": "list",
@@ -123,6 +138,26 @@ COMMANDS: dict[str, Entry] = {
         "-l": "--latest", "--preserve-fd": "csv", "--preserve-fds": "number", "--privileged": "bool", "--tty": "bool",
         "-t": "--tty", "--user": "text", "-u": "--user", "--wait": "number", "--workdir": "text", "-w": "--workdir",
     }),
+    "pause": ("resources:pause", True, 0, -1, {
+        "--all": "bool", "-a": "--all", "--filter": "list", "-f": "--filter", "--latest": "bool", "-l": "--latest",
+        "--cidfile": "csv",
+    }),
+    "unpause": ("resources:unpause", True, 0, -1, {
+        "--all": "bool", "-a": "--all", "--filter": "list", "-f": "--filter", "--latest": "bool", "-l": "--latest",
+        "--cidfile": "csv",
+    }),
+    "update": ("resources:update", True, 0, 1, {
+        "--memory": "text", "-m": "--memory", "--memory-swap": "text", "--memory-reservation": "text",
+        "--memory-swappiness": "number", "--cpus": "text", "--cpu-shares": "number", "-c": "--cpu-shares",
+        "--cpu-quota": "number", "--cpu-period": "number", "--cpu-rt-period": "number", "--cpu-rt-runtime": "number",
+        "--cpuset-cpus": "text", "--cpuset-mems": "text", "--pids-limit": "number", "--blkio-weight": "number",
+        "--blkio-weight-device": "list", "--device-read-bps": "csv", "--device-write-bps": "csv",
+        "--device-read-iops": "csv", "--device-write-iops": "csv", "--latest": "bool", "-l": "--latest",
+    }),
+    "stats": ("resources:stats", True, 0, -1, {
+        "--all": "bool", "-a": "--all", "--format": "text", "--interval": "number", "-i": "--interval",
+        "--latest": "bool", "-l": "--latest", "--no-reset": "bool", "--no-stream": "bool", "--no-trunc": "bool",
+    }),
     "ps": ("containers:ps", True, 0, 0, {
         "--all": "bool", "-a": "--all", "--filter": "list", "-f": "--filter", "--format": "text", "--last": "number",
         "-n": "--last", "--latest": "bool", "-l": "--latest", "--noheading": "bool", "--no-trunc": "bool",
@@ -148,6 +183,11 @@ COMMANDS: dict[str, Entry] = {
     "container prune": ("containers:prune", True, 0, 0, {
         "--force": "bool", "-f": "--force", "--filter": "list",
     }),
+    "logs": ("logs:logs", True, 0, -1, {
+        "--color": "bool", "--follow": "bool", "-f": "--follow", "--latest": "bool", "-l": "--latest",
+        "--names": "bool", "-n": "--names", "--since": "text", "--tail": "number", "--timestamps": "bool",
+        "-t": "--timestamps", "--until": "text",
+    }),
     "diff": ("copying:diff", True, 0, 2, {
         "--format": "text", "--latest": "bool", "-l": "--latest",
     }),
@@ -158,6 +198,9 @@ COMMANDS: dict[str, Entry] = {
         "--author": "text", "-a": "--author", "--change": "list", "-c": "--change", "--format": "text",
         "-f": "--format", "--iidfile": "text", "--include-volumes": "bool", "--message": "text", "-m": "--message",
         "--pause": "bool", "-p": "--pause", "--quiet": "bool", "-q": "--quiet", "--squash": "bool", "-s": "--squash",
+    }),
+    "cp": ("copying:cp", True, 2, 2, {
+        "--archive": "bool", "-a": "--archive", "--overwrite": "bool",
     }),
     "container diff": ("copying:diff_container", True, 0, 2, {
         "--format": "text", "--latest": "bool", "-l": "--latest",

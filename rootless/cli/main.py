@@ -24,7 +24,7 @@ LOG_LEVELS = ("trace", "debug", "info", "warn", "warning", "error", "fatal", "pa
 LOG_FORMATS = ("text", "json")
 
 # Options that choose between implementations of which this program has one.
-SINGLE = ("runtime", "runtime_flag", "storage_opt", "cgroup_manager", "events_backend", "tmpdir")
+SINGLE = ("runtime", "runtime_flag", "storage_opt", "events_backend", "tmpdir")
 
 
 def main(words: list[str]) -> int:

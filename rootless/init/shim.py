@@ -12,7 +12,7 @@ import select
 from rootless.errors import RootlessError
 from rootless.init import confine, main, wire
 from rootless.linux import libc, signals
-from rootless.linux.libc import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER
+from rootless.linux.libc import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, CLONE_NEWUSER
 from rootless.linux.pidfd import pidfd_open, pidfd_send_signal
 from rootless.userns import become_root, unshare_user
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from rootless.init.plan import Plan
     from rootless.init.wire import Channel, Detached
+
+_RLIMIT_NPROC = 6
 
 
 def run(
@@ -34,22 +36,24 @@ def run(
 ) -> NoReturn:
     """Be the shim of one container. ``caller`` is shared with init; ``lifeline`` is the shim's own.
 
-    ``placed``: the caller sends a descriptor of the cgroup.procs of the control group to join.
+    ``placed``: the caller sends a descriptor of the cgroup.procs of the control group that init joins.
     """
     code = 125
     try:
-        if placed:
-            join_cgroup(main.expect(lifeline, wire.PLACE))
-        code = serve(plan, caller, lifeline, streams, detached)
+        group = main.expect(lifeline, wire.PLACE) if placed else ()
+        code = serve(plan, caller, lifeline, streams, group, detached)
     except BaseException as error:  # the process must end here, whatever happens
         code = main.report(caller, error)
     finally:
         os._exit(code)
 
 
-def join_cgroup(values: tuple[wire.Value, ...]) -> None:
-    """Join before the user namespace is entered: only there may the caller move processes."""
-    fd = values[-1] if values else None
+def join_cgroup(group: tuple[wire.Value, ...]) -> None:
+    """Put init into its control group, by the descriptor that the caller opened.
+
+    The shim stays outside: what it does and takes is not the container's, and it goes on when that is frozen.
+    """
+    fd = group[-1] if group else None
     if not isinstance(fd, int):
         return
     try:
@@ -60,12 +64,19 @@ def join_cgroup(values: tuple[wire.Value, ...]) -> None:
 
 
 def serve(
-    plan: Plan, caller: Channel, lifeline: Channel, streams: tuple[int, int, int], detached: Detached | None
+    plan: Plan,
+    caller: Channel,
+    lifeline: Channel,
+    streams: tuple[int, int, int],
+    group: tuple[wire.Value, ...],
+    detached: Detached | None,
 ) -> int:
     """Fork init, wait for it, clean up; the container's exit code. If it is detached only fork it."""
     os.setsid()
     signals.block_all()
     confine.raise_hard_limits(plan.limits)
+    if plan.namespaces & CLONE_NEWUSER:
+        leave_processes()
     fuse = plan.rootfs["kind"] == "fuse-overlayfs"
     enter_user_namespace(plan, fuse)
     caller.send(wire.UNSHARED)
@@ -81,11 +92,15 @@ def serve(
             main.join_namespace(kind, path)
     if plan.namespaces & CLONE_NEWPID:
         libc.unshare(CLONE_NEWPID)
+    if plan.namespaces & CLONE_NEWTIME:
+        from rootless.init.clocks import leave_clocks  # loaded before the fork
+
+        leave_clocks(plan.time_offsets)
     shim = os.getpid()
     init = os.fork()
     if init == 0:
         lifeline.close()
-        main.run(plan, caller, streams, shim, detached)
+        begin(plan, caller, streams, group, shim, detached)
     pidfd = pidfd_open(init)
     caller.send(wire.INIT, init, fd=pidfd)
     caller.close()
@@ -100,6 +115,34 @@ def serve(
     clean_up(plan, helper)
     lifeline.send(wire.EXITED, code)
     return code
+
+
+def begin(
+    plan: Plan,
+    caller: Channel,
+    streams: tuple[int, int, int],
+    group: tuple[wire.Value, ...],
+    shim: int,
+    detached: Detached | None,
+) -> NoReturn:
+    """Be init. It joins its control group before anything else, as its namespace of them has that for its root."""
+    try:
+        join_cgroup(group)
+    except RootlessError as error:
+        os._exit(main.report(caller, error))
+    main.run(plan, caller, streams, shim, detached)
+
+
+def leave_processes() -> None:
+    """Keep a quarter of the processes that the user may have out of the container's reach.
+
+    The user namespace that is made next remembers the soft RLIMIT_NPROC: the processes of all its users together, and
+    the caller's own, may be as many (Linux 5.14). So no fork bomb keeps the user's shell from starting a command.
+    """
+    soft, hard = libc.getrlimit(_RLIMIT_NPROC)
+    with open("/proc/sys/kernel/pid_max", "rb", buffering=0) as file:
+        most = min(soft, int(file.read(32))) * 3 // 4
+    libc.setrlimit(_RLIMIT_NPROC, most, hard)
 
 
 def enter_user_namespace(plan: Plan, fuse: bool) -> None:

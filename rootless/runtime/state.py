@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         bundle: str
         annotations: dict[str, str]
         cgroup: str
+        cgroup_manager: str
+        cgroup_why: str
         monitor: int
         monitor_start: int
         notes: list[str]

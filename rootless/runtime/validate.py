@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rootless.cgroups.resources import convert
 from rootless.errors import RootlessError
 
 TYPE_CHECKING = False
@@ -9,10 +10,13 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from rootless.init.hooks import Hook
-    from rootless.runtime.spec import Linux, Mount, Process, Spec
+    from rootless.runtime.spec import Device, Linux, Mount, NetDevice, Process, Spec
 
 NAMESPACES = ("user", "mount", "pid", "network", "ipc", "uts", "cgroup", "time")
 _LARGEST_ID = 0xFFFFFFFE
+_LONGEST_TEXT, _LONGEST_PATH = (128 << 10) - 1, 4095  # MAX_ARG_STRLEN of execve(2), PATH_MAX
+_IFNAMSIZ = 16
+_ADD_TIME = 'add {"type": "time"} to linux.namespaces'
 _IPC_SYSCTLS = frozenset(
     "kernel.msgmax kernel.msgmnb kernel.msgmni kernel.sem kernel.shmall kernel.shmmax kernel.shmmni "
     "kernel.shm_rmid_forced".split()
@@ -24,20 +28,20 @@ _TYPES: tuple[tuple[str, type], ...] = (
 # Objects of the specification that ask for something which this runtime cannot do. An unknown property, in contrast,
 # must be passed over (config.md, "Extensibility").
 _UNSUPPORTED: tuple[tuple[str, str], ...] = (
-    ("process.scheduler", "a scheduling policy"), ("process.ioPriority", "an I/O priority"),
-    ("process.execCPUAffinity", "a CPU affinity"), ("linux.intelRdt", "Intel RDT"),
-    ("linux.timeOffsets", "offsets of clocks"), ("linux.netDevices", "network devices"),
-    ("linux.memoryPolicy", "a NUMA memory policy"), ("vm", "a virtual machine"),
+    ("linux.intelRdt", "Intel RDT"), ("vm", "a virtual machine"), ("windows", "Windows"), ("solaris", "Solaris"),
+    ("freebsd", "FreeBSD"), ("zos", "z/OS"),
 )  # fmt: skip
 MOMENTS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 _PROCESS: tuple[tuple[str, type], ...] = (
     ("terminal", bool), ("user", dict), ("cwd", str), ("capabilities", dict), ("rlimits", list),
     ("noNewPrivileges", bool), ("oomScoreAdj", int), ("apparmorProfile", str), ("selinuxLabel", str),
-    ("consoleSize", dict),
+    ("consoleSize", dict), ("scheduler", dict), ("ioPriority", dict), ("execCPUAffinity", dict),
 )  # fmt: skip
 _LINUX: tuple[tuple[str, type], ...] = (
     ("namespaces", list), ("uidMappings", list), ("gidMappings", list), ("devices", list), ("sysctl", dict),
-    ("seccomp", dict), ("rootfsPropagation", str), ("mountLabel", str), ("personality", dict),
+    ("seccomp", dict), ("rootfsPropagation", str), ("mountLabel", str),
+    ("resources", dict), ("cgroupsPath", str), ("personality", dict), ("timeOffsets", dict),
+    ("memoryPolicy", dict), ("netDevices", dict),
 )  # fmt: skip
 
 
@@ -62,8 +66,15 @@ def check(spec: Spec) -> None:
                 _refuse(f"cannot set the {name} {value!r} in the host's UTS namespace", "use a private UTS namespace")
             if len(str(value)) > 64:
                 _refuse(f"cannot set the {name}: it is longer than 64 characters")
-    for mount in spec.get("mounts", []):
+    for mount in spec.get("mounts") or []:
         _mount(mount)
+    for device in linux.get("devices") or []:
+        _device(device)
+    _annotations(spec.get("annotations") or {})
+    if linux.get("timeOffsets"):
+        _time_offsets(linux)
+    if linux.get("netDevices"):
+        _net_devices(linux["netDevices"], names)
     _sysctls(linux.get("sysctl", {}), names)
     for key in ("maskedPaths", "readonlyPaths"):
         _strings(linux.get(key) or [], f"linux.{key}", absolute=True)
@@ -89,14 +100,23 @@ def _text(value: object, where: str) -> str:
         _refuse(f"cannot read the Spec: {where} is not a string")
     if "\0" in value:
         _refuse(f"cannot use a NUL character in {where}")
+    if len(value) > _LONGEST_TEXT:
+        _refuse(f"cannot use a text of {len(value)} characters in {where}", f"the kernel takes {_LONGEST_TEXT}")
     return value
+
+
+def _path(value: object, where: str) -> str:
+    text = _text(value, where)
+    if len(text) > _LONGEST_PATH:
+        _refuse(f"cannot use a path of {len(text)} characters in {where}", f"the kernel takes {_LONGEST_PATH}")
+    return text
 
 
 def _strings(values: object, where: str, *, absolute: bool = False) -> None:
     if not isinstance(values, list):
         _refuse(f"cannot read the Spec: {where} is not a list")
     for value in values:
-        text = _text(value, where)
+        text = _path(value, where) if absolute else _text(value, where)
         if absolute and not text.startswith("/"):
             _refuse(f"cannot use {text!r} in {where}: it is not an absolute path")
 
@@ -113,7 +133,7 @@ def _process(process: Process) -> None:
         _refuse("cannot start a container without a command", "name one, or use an image that has one")
     _strings(arguments, "process.args")
     _strings(process.get("env", []), "process.env")
-    cwd = _text(process.get("cwd", "/"), "process.cwd")
+    cwd = _path(process.get("cwd", "/"), "process.cwd")
     if not cwd.startswith("/"):
         _refuse(f"cannot use the working directory {cwd!r}: it is not an absolute path")
     user = process.get("user", {})
@@ -123,11 +143,21 @@ def _process(process: Process) -> None:
         _number(group, "process.user.additionalGids", _LARGEST_ID)
     if user.get("umask") is not None:
         _number(user["umask"], "process.user.umask", 0o777)
+    limited: set[str] = set()
     for limit in process.get("rlimits") or []:
-        if not isinstance(limit, dict):
-            _refuse("cannot read the Spec: a limit is not an object")
+        if not isinstance(limit, dict) or not isinstance(limit.get("type"), str):
+            _refuse("cannot read the Spec: a limit is not an object with a type")
+        if limit["type"] in limited:
+            _refuse(f"cannot set the limit {limit['type']} twice")
+        limited.add(limit["type"])
         for part in ("soft", "hard"):
             _number(limit.get(part), f"{part} limit of {limit.get('type')}", (1 << 64) - 1)
+    size: dict[str, int] | None = process.get("consoleSize")  # type: ignore[assignment]
+    for part in ("height", "width") if size else ():
+        _number(size and size.get(part), f"{part} of process.consoleSize", 0xFFFF)
+    sets = process.get("capabilities") or {}
+    for kind, listed in sets.items():
+        _strings(listed or [], f"process.capabilities.{kind}")
     score = process.get("oomScoreAdj")
     if score is not None and not -1000 <= score <= 1000:
         _refuse(f"cannot use {score} as oomScoreAdj", "it is a number from -1000 to 1000")
@@ -142,7 +172,7 @@ def _namespaces(linux: Linux) -> set[str]:
         if name in names:
             _refuse(f"cannot use two namespaces of the type {name}")
         path = namespace.get("path")
-        if path and not _text(path, "linux.namespaces").startswith("/"):
+        if path and not _path(path, "linux.namespaces").startswith("/"):
             _refuse(f"cannot join the namespace {path}: it is not an absolute path")
         names.add(name)
     if "mount" not in names:
@@ -153,14 +183,67 @@ def _namespaces(linux: Linux) -> set[str]:
 def _mount(mount: Mount) -> None:
     if not isinstance(mount, dict):
         _refuse("cannot read the Spec: a mount is not an object")
-    destination = _text(mount.get("destination"), "mounts.destination")
-    if not destination.startswith("/"):
-        _refuse(f"cannot mount on {destination!r}: it is not an absolute path")
-    if not destination.strip("/"):
-        _refuse("cannot mount on /: the root file system is there")
-    _text(mount.get("source", ""), "mounts.source")
+    destination = _path(mount.get("destination"), "mounts.destination")
+    if not destination.strip("/."):
+        _refuse(f"cannot mount on {destination!r}: the root file system is there")
+    for key in ("source", "beneath"):
+        _path(mount.get(key, ""), f"mounts.{key}")
     _text(mount.get("type", ""), "mounts.type")
     _strings(mount.get("options") or [], "mounts.options")
+    if bool(mount.get("uidMappings")) != bool(mount.get("gidMappings")):
+        _refuse(f"cannot mount {destination} with an id map: it needs both uidMappings and gidMappings")
+
+
+def _device(device: Device) -> None:
+    if not isinstance(device, dict):
+        _refuse("cannot read the Spec: a device is not an object")
+    path, kind = _path(device.get("path"), "linux.devices.path"), device.get("type")
+    if not path.startswith("/") or path.endswith("/"):
+        _refuse(f"cannot make the device {path!r}: it is not an absolute path")
+    if kind not in ("c", "b", "u", "p"):
+        _refuse(f"cannot make the device {path}: there is no type {kind!r}", "it is one of c, b, u, p")
+    for part, largest in (("major", 0xFFF), ("minor", 0xFFFFF)) if kind != "p" else ():
+        _number(device.get(part), f"{part} number of {path}", largest)
+    for part, largest in (("fileMode", 0xFFFF), ("uid", _LARGEST_ID), ("gid", _LARGEST_ID)):
+        if device.get(part) is not None:
+            _number(device[part], f"{part} of {path}", largest)  # type: ignore[literal-required]
+
+
+def _annotations(annotations: dict[str, str]) -> None:
+    for key, value in annotations.items():
+        if not key or not isinstance(value, str):
+            _refuse(f"cannot use the annotation {key[:80]!r}: it needs a name and a text")
+
+
+def _time_offsets(linux: Linux) -> None:
+    own = any(namespace["type"] == "time" and not namespace.get("path") for namespace in linux.get("namespaces", []))
+    if not own:
+        _refuse("cannot set linux.timeOffsets without a time namespace of the container's own", _ADD_TIME)
+    for clock, offset in linux["timeOffsets"].items():
+        if clock not in ("monotonic", "boottime"):
+            _refuse(f"cannot set an offset of the clock {clock[:80]!r}", "it is monotonic or boottime")
+        _fields(offset, (("secs", int), ("nanosecs", int)), f"timeOffsets.{clock}")
+        if abs(offset.get("secs") or 0) >= 1 << 63:
+            _refuse(f"cannot use {offset['secs']} as secs of {clock}")
+        _number(offset.get("nanosecs") or 0, f"nanosecs of {clock}", 999_999_999)
+
+
+def _net_devices(devices: dict[str, NetDevice], names: set[str]) -> None:
+    if "network" not in names:
+        hint = 'add {"type": "network"} to linux.namespaces'
+        _refuse("cannot move network devices without a network namespace", hint)
+    taken: set[str] = set()
+    for host, device in devices.items():
+        if not isinstance(device, dict):
+            _refuse(f"cannot read the Spec: linux.netDevices.{host} is not an object")
+        name = _text(device.get("name") or host, "linux.netDevices")
+        for text in (host, name):
+            plain = 0 < len(text.encode()) < _IFNAMSIZ and text not in (".", "..")
+            if not plain or any(character in "/:" or character.isspace() for character in text):
+                _refuse(f"cannot move the network device {text[:80]!r}: that is no name of one")
+        if name in taken:
+            _refuse(f"cannot move two network devices to the name {name}")
+        taken.add(name)
 
 
 def _unsupported(spec: Spec) -> None:
@@ -170,33 +253,23 @@ def _unsupported(spec: Spec) -> None:
             found = found.get(part) if isinstance(found, dict) else None
         if found:
             _refuse(f"cannot apply {place}: {what} is not supported", f"leave {place} out of config.json")
-    for mount in spec.get("mounts") or []:
-        if mount.get("uidMappings") or mount.get("gidMappings"):
-            _refuse(f"cannot mount {mount['destination']} with an id map: it is not supported")
     _resources(spec)
 
 
 def _resources(spec: Spec) -> None:
-    """Refuse limits of control groups. Rules for devices hold by themselves where no node can be made."""
+    """Refuse limits that are no such, or that control groups of version 2 do not have (rootless.cgroups.resources).
+
+    Rules for devices hold by themselves where no node can be made.
+    """
     linux = spec.get("linux", {})
     resources = linux.get("resources") or {}
-    _fields(resources, (("devices", list),), "linux.resources")
-    for name in sorted(resources):
-        if name != "devices" and not _idle(resources[name]):
-            hint = "leave linux.resources out of config.json, or limit the caller: systemd-run --user --scope -p …"
-            _refuse(f"cannot apply linux.resources.{name}: control groups are not supported yet", hint)
+    if resources:
+        convert(resources)
     own_users = any(namespace["type"] == "user" for namespace in linux.get("namespaces", []))
     bounding = (spec["process"].get("capabilities") or {}).get("bounding") or []
     if resources.get("devices") and not own_users and "CAP_MKNOD" in bounding:
         hint = "take CAP_MKNOD from the capabilities, or add a user namespace"
         _refuse("cannot apply linux.resources.devices: control groups are not supported yet", hint)
-
-
-def _idle(value: object) -> bool:
-    """Whether a part of ``linux.resources`` limits nothing: empty, zero, or -1, which stands for no limit."""
-    if isinstance(value, dict):
-        return all(_idle(part) for part in value.values())
-    return not value or value == -1
 
 
 def _hooks(hooks: dict[str, list[Hook]]) -> None:
@@ -205,7 +278,7 @@ def _hooks(hooks: dict[str, list[Hook]]) -> None:
         if not isinstance(listed, list) or not all(isinstance(hook, dict) for hook in listed):
             _refuse(f"cannot read the Spec: hooks.{moment} is not a list of objects")
         for hook in listed:
-            if not _text(hook.get("path"), f"hooks.{moment}.path").startswith("/"):
+            if not _path(hook.get("path"), f"hooks.{moment}.path").startswith("/"):
                 _refuse(f"cannot run the {moment} hook {hook['path']}: it is not an absolute path")
             for part in ("args", "env"):
                 _strings(hook.get(part) or [], f"hooks.{moment}.{part}")

@@ -18,8 +18,10 @@ from rootless.cli.declare import (
     exec,
     images,
     life,
+    logs,
     oci,
     registries,
+    resources,
     root,
     run,
     system,
@@ -38,7 +40,7 @@ GROUPS = {
 }
 
 
-FAMILIES = (run, life, exec, containers, copying, images, registries, volumes, system, events)
+FAMILIES = (run, life, exec, resources, containers, logs, copying, images, registries, volumes, system, events)
 
 
 ROOTLESS = Program(

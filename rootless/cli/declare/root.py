@@ -13,6 +13,10 @@ PERSISTENT_OPTIONS = (
         text("--storage-driver", help="How root file systems are made: overlay, fuse-overlayfs, copy.", metavar="NAME"),
     ),
     *panel(
+        "Control groups",
+        text("--cgroup-manager", help="Who makes control groups: systemd, cgroupfs or disabled.", metavar="NAME"),
+    ),
+    *panel(
         "Diagnosis",
         text("--log-level", help="Least level of messages: debug, info, warn, error, fatal or panic.", metavar="LEVEL"),
         flag("--debug", help="Print what will be done to start a container, step by step."),
@@ -22,7 +26,6 @@ PERSISTENT_OPTIONS = (
         text("--runtime", help="The OCI runtime; containers are started by this program itself.", metavar="NAME"),
         many("--runtime-flag", help="Flag for the OCI runtime.", metavar="FLAG"),
         many("--storage-opt", help="Option of the storage driver.", metavar="KEY=VALUE"),
-        text("--cgroup-manager", help="The manager of control groups.", metavar="NAME"),
         text("--events-backend", help="Where events are kept.", metavar="NAME"),
         text("--tmpdir", help="Directory of the engine's temporary state.", metavar="DIR"),
     ),

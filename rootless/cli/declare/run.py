@@ -6,6 +6,7 @@ from rootless.cli.declare.command import Command
 from rootless.cli.declare.complete import image_first, volumes
 from rootless.cli.declare.options import Arguments, Option, commas, flag, many, number, panel, text
 from rootless.cli.declare.pulling import PLATFORM, REGISTRY
+from rootless.cli.declare.resources import CGROUPS, LIMITS
 
 IMAGE_COMMAND = Arguments("IMAGE [COMMAND [ARG...]]", least=1, complete=image_first)
 
@@ -49,8 +50,8 @@ PROCESS = panel(
     number("--stop-timeout", help="Seconds between that signal and SIGKILL (10).", metavar="SECONDS"),
     number("--timeout", help="Kill the container after so many seconds.", metavar="SECONDS"),
     number("--preserve-fds", help="Hand on so many file descriptors after stderr.", metavar="N"),
-    text("--log-driver", help="How output is logged: k8s-file, json-file or none.", metavar="DRIVER"),
-    commas("--log-opt", help="Option of the log: path=FILE or max-size=SIZE.", metavar="KEY=VALUE"),
+    text("--log-driver", help="How output is logged: k8s-file (json-file is the same), journald, passthrough or none.", metavar="DRIVER"),
+    commas("--log-opt", help="Option of the log: path=FILE, max-size=SIZE (in all) or tag=TEXT.", metavar="KEY=VALUE"),
 )
 
 RUN_ONLY = panel(
@@ -118,7 +119,9 @@ CONFINEMENT = panel(
     commas("--sysctl", help="Kernel parameter of the container's namespaces.", metavar="NAME=VALUE"),
 )
 
-CREATE_OPTIONS: tuple[Option, ...] = (*GENERAL, *PROCESS, *IDENTITY, *FILES, *NETWORK, *CONFINEMENT)
+CREATE_OPTIONS: tuple[Option, ...] = (
+    *GENERAL, *PROCESS, *IDENTITY, *FILES, *NETWORK, *CONFINEMENT, *LIMITS, *CGROUPS,
+)  # fmt: skip
 
 COMMANDS = (
     Command(

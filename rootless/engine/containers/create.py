@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from rootless import network as networks
-from rootless.engine.containers import files, spec_builder, user_mounts
+from rootless.engine.containers import cgroup, files, spec_builder, user_mounts
 from rootless.engine.containers import idmap as ids
 from rootless.engine.containers.container import Container
 from rootless.engine.containers.mounts import device_mounts
@@ -64,6 +64,8 @@ def prepare(
     if options.cidfile and os.path.lexists(options.cidfile):
         hint = "remove the file, or choose another name"
         raise RootlessError(f"cannot create the container: the container ID file {options.cidfile} exists", hint)
+    if any(section != "pids" for section in options.resources):
+        cgroup.check(engine, {"cgroups": options.cgroups, "cgroup_parent": options.cgroup_parent}, options.resources)
     source = find_source(engine, options, values, image_name)
     idmap = ids.container_map(options.userns, engine.idmap, _automatic_maps(engine, options))
     record = describe(engine, options, source, arguments, idmap)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from rootless.engine.containers import resources
 from rootless.engine.containers.container import read_json
 from rootless.engine.containers.status import status
 from rootless.engine.times import ZERO, rfc3339
@@ -74,8 +75,11 @@ def inspect(engine: Engine, name: str, *, size: bool = False) -> Object:
         "KubeExitCodePropagation": "invalid",
         "lockNumber": 0,
         "Config": _config(record, options, process),
-        "HostConfig": _host_config(record, options, options.get("log_path") or layout.container_log(container_id)),
-        "Isolation": isolation(record, spec, engine),
+        "HostConfig": {
+            **_host_config(record, options, options.get("log_path") or layout.container_log(container_id)),
+            **resources.host_config(options, current.cgroup_manager),
+        },
+        "Isolation": isolation(record, spec, engine, current),
     }
     if size:
         from rootless.engine.sizes import container_size
@@ -94,9 +98,9 @@ def _state(current: Status, spec: Object) -> Object:
         "OciVersion": spec.get("ociVersion", ""),
         "Status": current.state,
         "Running": current.state == "running",
-        "Paused": False,
+        "Paused": current.state == "paused",
         "Restarting": False,
-        "OOMKilled": False,
+        "OOMKilled": current.oom,
         "Dead": False,
         "Pid": current.pid,
         "ConmonPid": 0,
@@ -105,7 +109,7 @@ def _state(current: Status, spec: Object) -> Object:
         "StartedAt": rfc3339(current.started),
         "FinishedAt": rfc3339(current.finished) if current.finished else ZERO,
         "Health": None,
-        "CgroupPath": "",
+        "CgroupPath": current.cgroup,
         "CheckpointedAt": ZERO,
         "RestoredAt": ZERO,
         "StoppedByUser": False,
@@ -222,7 +226,6 @@ def _host_config(record: Object, options: Object, log: str) -> Object:
     userns = record.get("userns", "")
     return {
         "Binds": _binds(record),
-        "CgroupManager": "disabled",
         "CgroupMode": options.get("cgroupns", "private"),
         "ContainerIDFile": record.get("cidfile", ""),
         "LogConfig": {"Type": options.get("log_driver", ""), "Config": None, "Path": log, "Tag": "",
@@ -244,9 +247,7 @@ def _host_config(record: Object, options: Object, log: str) -> Object:
         "GroupAdd": ["keep-groups"] if options.get("keep_groups") else options.get("groups", []),
         "IpcMode": options.get("ipc", "private"),
         "Cgroup": "",
-        "Cgroups": "default",
         "Links": None,
-        "OomScoreAdj": 0,
         "PidMode": options.get("pid", "private"),
         "Privileged": options.get("privileged", False),
         "PublishAllPorts": options.get("publish_all", False),
@@ -259,23 +260,9 @@ def _host_config(record: Object, options: Object, log: str) -> Object:
         "Runtime": "rootless-oci",
         "ConsoleSize": [0, 0],
         "Isolation": "",
-        "CpuShares": 0,
-        "Memory": 0,
-        "NanoCpus": 0,
-        "CgroupParent": "",
-        "BlkioWeight": 0,
-        "CpuPeriod": 0,
-        "CpuQuota": 0,
-        "CpusetCpus": "",
-        "CpusetMems": "",
         "Devices": devices,
         "DiskQuota": 0,
-        "MemoryReservation": 0,
-        "MemorySwap": 0,
-        "MemorySwappiness": None,
-        "OomKillDisable": False,
         "Init": options.get("init", False),
-        "PidsLimit": 0,
         "Ulimits": ulimits,
     }
 
@@ -315,11 +302,10 @@ def _selinux(record: Object, spec: Object) -> Object:
     return {"Got": label, "Why": words or "the default, with categories of its own"}
 
 
-def isolation(record: Object, spec: Object, engine: Engine) -> Object:
+def isolation(record: Object, spec: Object, engine: Engine, current: Status) -> Object:
     """For each line of defence what the container has (``Got``) and for what reason (``Why``)."""
     options = record.get("options", {})
     linux = spec.get("linux", {})
-    namespaces = {entry["type"] for entry in linux.get("namespaces", [])}
     seccomp = record.get("seccomp", "default")
     network = record["network"] or "default"
     return {
@@ -333,10 +319,7 @@ def isolation(record: Object, spec: Object, engine: Engine) -> Object:
             ("the host's" if network == "host" else f"its own, connected by {record.get('network_helper') or 'pasta'}"),
             "Why": f"--network={network}",
         },
-        "Cgroup": {
-            "Got": "the caller's, with a view of its own" if "cgroup" in namespaces else "the caller's",
-            "Why": "limits are not asked for",
-        },
+        "Cgroup": resources.isolation(options, current),
         "Seccomp": {
             "Got": {"default": "the hardened profile" if options.get("hardened") else "the built-in profile",
                     "unconfined": "no filter"}.get(seccomp, seccomp),

@@ -7,12 +7,13 @@ from rootless.security import seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rootless.engine.containers.cgroup import Control
     from rootless.engine.containers.container import Container
     from rootless.engine.context import Engine
     from rootless.init.plan import Plan
 
 
-def compile_plan(engine: Engine, container: Container, *, cleanup: bool = False) -> Plan:
+def compile_plan(engine: Engine, container: Container, control: Control, *, cleanup: bool = False) -> Plan:
     """The flat plan, with the system call filter in it; shown with ``--debug``.
 
     ``cleanup``: the shim deletes what the container wrote, which belongs to its users, when it ends.
@@ -28,6 +29,7 @@ def compile_plan(engine: Engine, container: Container, *, cleanup: bool = False)
     if cleanup:
         extras["cleanup"] = [path for path in (container.rootfs["upper"], container.rootfs["work"]) if path]
     found = plan.compile(container.spec, container.rootfs, container.idmap, extras)  # type: ignore[arg-type]
+    control.bound(found)
     if engine.globals.get("debug"):
         for line in found.describe():
             engine.tell(line)

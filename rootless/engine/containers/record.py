@@ -25,7 +25,8 @@ _KEPT = (
     "shm_size", "stop_timeout", "timeout", "umask", "log_driver", "add_host", "no_hosts", "dns", "dns_option",
     "dns_search", "groups", "keep_groups", "pidfile", "preserve_fds", "publish_all", "hardened", "nested",
     "hostname", "tz",
-    "log_path", "log_size", "detach_keys", "sdnotify", "conmon_pidfile",
+    "log_path", "log_size", "log_tag", "resources", "oom_score_adj", "cgroups", "cgroup_parent",
+    "detach_keys", "sdnotify", "conmon_pidfile",
     "volumes_from", "devices", "rlimits", "sysctls", "attach", "sig_proxy",
 )  # fmt: skip
 

@@ -6,6 +6,8 @@ import os
 import time
 
 from rootless import network as networks
+from rootless.engine import events
+from rootless.engine.containers import cgroup
 from rootless.engine.containers.create import prepare
 from rootless.engine.containers.plan import compile_plan
 from rootless.runtime import launch
@@ -26,6 +28,7 @@ def run(engine: Engine, values: Mapping[str, Any], image_name: str, arguments: S
     """Make a container and start it: its exit code, or with ``detach`` its id, as soon as it runs."""
     temporary = bool(values.get("rm"))
     launch.check_descriptors(values.get("preserve_fds"))
+    cgroup.begin(engine, values)
     container, network, lock = prepare(engine, values, image_name, arguments, durable=not temporary)
     with lock:
         if is_direct(container.record, values):
@@ -70,23 +73,29 @@ def direct(engine: Engine, container: Container, network: Network) -> int:
     if not options["interactive"]:
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         given = (null, 1, 2)
+    control = cgroup.prepare(engine, container, supervise=False)
     try:
-        process = launch.create(compile_plan(engine, container, cleanup=True), given, attach)
+        plan = compile_plan(engine, container, control, cleanup=True)
+        process = launch.create(plan, given, attach, place=control.place)
         try:
             if null >= 0:
                 os.close(null)
             for handle in handles:
                 handle.wait_ready()
-            record_running(engine, container, process, time.time_ns())
+            record_running(engine, container, process, control, time.time_ns())
+            events.note(engine, "container", "start", container.id, container.record)
             from rootless.engine.containers.stdio import follow
 
-            return follow(process, sig_proxy=options["sig_proxy"])
+            code = follow(process, sig_proxy=options["sig_proxy"])
+            events.note(engine, "container", "died", container.id, container.record, code)
+            return code
         except BaseException:
             process.close()
             raise
     finally:
         for handle in handles:
             handle.close()
+        control.remove()
 
 
 def supervised(engine: Engine, container: Container, network: Network, lock: Lock, detach: bool) -> int | str:

@@ -108,6 +108,10 @@ def build(
         "gidMappings": _mappings(facts.idmap.gids),
         "rootfsPropagation": _propagation(facts.mounts),
     }
+    if options.oom_score_adj is not None:
+        process["oomScoreAdj"] = options.oom_score_adj
+    if options.resources:
+        linux["resources"] = options.resources
     sysctls = _sysctls(options, namespaces, facts.idmap)
     if sysctls:
         linux["sysctl"] = sysctls

@@ -42,13 +42,14 @@ class Status:
 
     ``state`` is created, initialized (its program waits for the start), running, paused, restarting (it will be started
     again) or exited. Times are nanoseconds since the epoch, 0: never. ``pid``: init's on the host; ``monitor``: its
-    monitor's; ``cgroup``: the directory of its control group. ``oom``: the last run was killed for want of memory;
+    monitor's; ``cgroup``: the directory of its control group,
+    made by ``cgroup_manager``, or why there is none. ``oom``: the last run was killed for want of memory;
     ``stopped``: the user ended it; ``restarts``: how often its policy has started it again.
     """
 
     __slots__ = (
-        "cgroup", "error", "exit_code", "finished", "monitor", "notes", "oom", "pid", "restarts", "started", "state",
-        "stopped",
+        "cgroup", "cgroup_manager", "cgroup_why", "error", "exit_code", "finished", "monitor", "notes", "oom",
+        "pid", "restarts", "started", "state", "stopped",
     )  # fmt: skip
 
     def __init__(self, state: str, live: Mapping[str, Any], last: Mapping[str, Any]) -> None:
@@ -58,6 +59,8 @@ class Status:
         self.pid: int = live["pid"] if alive else 0
         self.monitor: int = live.get("monitor", 0) if alive else 0
         self.cgroup: str = live.get("cgroup", "") if alive else ""
+        self.cgroup_manager: str = live.get("cgroup_manager", "")
+        self.cgroup_why: str = live.get("cgroup_why", "")
         self.notes: list[str] = live.get("notes", [])
         self.started = _number(last.get("started"))
         if not self.started and state != "initialized":

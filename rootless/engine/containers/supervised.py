@@ -19,6 +19,10 @@ import sys
 import time
 
 from rootless import network as networks
+from rootless.engine import events
+from rootless.engine.containers import cgroup
+from rootless.engine.containers.log_settings import log_settings
+from rootless.engine.containers.notify import Notifier
 from rootless.engine.containers.plan import compile_plan
 from rootless.engine.containers.removal import forget_state
 from rootless.engine.containers.status import STARTED, record_exit, record_start
@@ -35,6 +39,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from rootless.engine.containers.cgroup import Control
     from rootless.engine.containers.container import Container
     from rootless.engine.context import Engine
     from rootless.network import Network
@@ -93,6 +98,8 @@ def start(
         finally:
             os._exit(code)
     far.close()
+    if engine.agent:
+        engine.agent.close()
     if theirs:
         theirs.close()
     kind, values = near.receive()
@@ -123,6 +130,7 @@ def lead(
     """Start the container in this process, tell the ``caller``, and become its monitor."""
     options = container.record["options"]
     temporary = container.record["rm"]
+    log = log_settings(engine, container.id, container.record)
     streams = Streams(options)
     handles: list[NetworkHandle] = []
 
@@ -134,24 +142,33 @@ def lead(
         if not written:
             container.write(durable=not temporary)
 
-    plan = compile_plan(engine, container)
+    control = cgroup.prepare(engine, container, supervise=True)
     forget_state(engine, container.id)
     run = make_run_directory(engine, container.id)
+    notifier = Notifier(options["sdnotify"], run)
+    kept = container.spec
+    container.spec = notifier.equip(kept)
+    plan = compile_plan(engine, container, control)
+    container.spec = kept
     started = 0
     try:
         listener = wire.listen(run, SOCKET)
         gate = -1 if let_go else wire.listen(run, launch.GATE)
-        process = launch.create(plan, streams.given, attach, detached=wire.Detached(gate, os.getpid()))
+        detached = wire.Detached(gate, os.getpid())
+        process = launch.create(plan, streams.given, attach, place=control.place, detached=detached)
         try:
             streams.close_given()
             for handle in handles:
                 handle.wait_ready()
             started = time.time_ns() if let_go else 0
-            record_running(engine, container, process, started, restarts)
+            record_running(engine, container, process, control, started, restarts)
             if let_go:
                 process.start()
-            settings = _settings(engine, container, process, streams, handles, started, restarts)
-            settings.update(listener=listener, owner=owner, lock=lock.fd)
+            events.note(engine, "container", "start" if let_go else "init", container.id, container.record)
+            settings = _settings(engine, container, process, streams, handles, log, started, restarts)
+            settings.update(listener=listener, owner=owner, lock=lock.fd, cgroup=control.path)
+            settings.update(notify=notifier.listener, manager=notifier.target)
+            notifier.started()
             _let_caller_go(caller, process.pidfd)
             _become_monitor(settings)
         except BaseException:
@@ -160,6 +177,7 @@ def lead(
     except BaseException as error:
         for handle in handles:
             handle.close()
+        control.remove()
         forget_state(engine, container.id)
         if started and not temporary and isinstance(error, RootlessError):
             record_exit(engine, container.id, started, time.time_ns(), error.exit_code, error.message)
@@ -176,12 +194,15 @@ def make_run_directory(engine: Engine, container_id: str) -> str:
     return directory
 
 
-def record_running(engine: Engine, container: Container, process: Process, started: int, restarts: int = 0) -> None:
+def record_running(
+    engine: Engine, container: Container, process: Process, control: Control, started: int, restarts: int = 0
+) -> None:
     """Put down that the container runs, or waits for its start; and its pid where the user wants that."""
     found = state.of_process(container.id, process.pid, container.directory)
     found["started"] = bool(started)
     found["annotations"] = {STARTED: str(started)}
     found["notes"] = process.notes
+    control.note(found)
     if process.detached:
         found["monitor"] = os.getpid()
         found["monitor_start"] = state.start_time(os.getpid()) or 0
@@ -209,7 +230,7 @@ def write_pidfile(path: str, pid: int) -> None:
 def engine_command(engine: Engine) -> list[str]:
     """The command line of this program with the same store, to which a command is appended."""
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    command = [sys.executable, "-IS" if sys.flags.no_site else "-I", f"{package}/__main__.py"]
+    command = [sys.executable, "-IS", f"{package}/__main__.py"]
     for key in _GLOBALS:
         if engine.globals.get(key):
             command += [f"--{key.replace('_', '-')}", str(engine.globals[key])]
@@ -222,6 +243,7 @@ def _settings(
     process: Process,
     streams: Streams,
     handles: list[NetworkHandle],
+    log: dict[str, Any],
     started: int,
     restarts: int,
 ) -> dict[str, Any]:
@@ -229,7 +251,6 @@ def _settings(
     options = container.record["options"]
     layout = engine.store.layout
     policy, retries = container.record.get("restart") or ("no", 0)
-    driver = options["log_driver"]
     return {
         "id": container.id,
         "directory": container.directory,
@@ -240,11 +261,7 @@ def _settings(
         "stdout": streams.stdout,
         "stderr": streams.stderr,
         "stdin": streams.stdin,
-        "log": {
-            "driver": driver,
-            "path": options["log_path"] or layout.container_log(container.id),
-            "max_size": options["log_size"],
-        },
+        "log": log,
         "helper": handles[0].pid if handles else 0,
         "helper_fds": [fd for handle in handles for fd in handle.hand_over()],
         "helper_waits": bool(handles and handles[0].has_ports),
@@ -256,8 +273,8 @@ def _settings(
         "restarts": restarts,
         "rm": container.record["rm"],
         "timeout": options["timeout"],
-        "events": "",
-        "event": {},
+        "events": layout.events,
+        "event": events.described("container", "died", container.id, container.record, {}),
         "exit": layout.container_exit(container.id),
         "reserve": layout.reserve,
     }
@@ -277,7 +294,7 @@ def _become_monitor(settings: dict[str, Any]) -> NoReturn:
     data = marshal.dumps(settings)
     memory = os.memfd_create("monitor")
     os.write(memory, data)
-    keys = ("pidfd", "master", "stdout", "stderr", "stdin", "listener", "owner", "lock")
+    keys = ("pidfd", "master", "stdout", "stderr", "stdin", "listener", "owner", "lock", "notify")
     kept = sorted({fd for fd in (memory, *(settings[key] for key in keys), *settings["helper_fds"]) if fd > 2})
     low = 3
     for fd in kept:

@@ -23,8 +23,19 @@ if TYPE_CHECKING:
 
 SHM_SIZE = 64 << 20
 STOP_TIMEOUT = 10
+PIDS = 2048
+"""How many processes a container may have where nobody says otherwise (podman's default)."""
+
+LIMITS = (
+    "memory", "memory_swap", "memory_reservation", "memory_swappiness", "cpus", "cpu_shares", "cpu_quota", "cpu_period",
+    "cpu_rt_period", "cpu_rt_runtime", "cpuset_cpus", "cpuset_mems", "pids_limit", "blkio_weight",
+    "blkio_weight_device", "device_read_bps", "device_write_bps", "device_read_iops", "device_write_iops",
+    "oom_kill_disable", "cgroup_conf",
+)  # fmt: skip
+"""The flags of `rootless.engine.options.resources`."""
+
 RESTART_POLICIES = ("no", "on-failure", "always", "unless-stopped")
-LOG_DRIVERS = ("k8s-file", "json-file", "none", "passthrough")
+LOG_DRIVERS = ("k8s-file", "json-file", "journald", "none", "passthrough")
 _STREAMS = ("stdin", "stdout", "stderr")
 _HOST_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")
 
@@ -37,14 +48,15 @@ class RunOptions:
     """
 
     __slots__ = (
-        "add_host", "annotations", "attach", "cap_add", "cap_drop", "cgroupns", "cidfile", "conmon_pidfile",
-        "detach_keys", "devices", "dns", "dns_option", "dns_search", "entrypoint", "env", "env_file", "env_host",
-        "env_merge", "expose", "groups", "hardened", "hostname", "http_proxy", "image_volume", "init", "interactive",
-        "ipc", "keep_groups", "labels", "log_driver", "log_path", "log_size", "mounts", "name", "nested", "network", "no_hosts",
-        "passwd", "pid", "pidfile", "ports", "preserve_fds", "privileged", "publish_all", "quiet", "read_only",
-        "read_only_tmpfs", "replace", "restart", "restart_retries", "rlimits", "rm", "rootfs", "sdnotify", "security",
-        "shm_size", "sig_proxy", "stop_signal", "stop_timeout", "sysctls", "timeout", "tty", "tz", "ulimit_host",
-        "umask", "unsetenv", "unsetenv_all", "user", "userns", "uts", "volumes_from", "workdir",
+        "add_host", "annotations", "attach", "cap_add", "cap_drop", "cgroup_parent", "cgroupns", "cgroups",
+        "cidfile", "conmon_pidfile", "detach_keys", "devices", "dns", "dns_option", "dns_search", "entrypoint",
+        "env", "env_file", "env_host", "env_merge", "expose", "groups", "hardened", "hostname", "http_proxy",
+        "image_volume", "init", "interactive", "ipc", "keep_groups", "labels", "log_driver", "log_path", "log_size",
+        "log_tag", "mounts", "name", "nested", "network", "no_hosts", "oom_score_adj", "passwd", "pid", "pidfile",
+        "ports", "preserve_fds", "privileged", "publish_all", "quiet", "read_only", "read_only_tmpfs", "replace",
+        "resources", "restart", "restart_retries", "rlimits", "rm", "rootfs", "sdnotify", "security", "shm_size",
+        "sig_proxy", "stop_signal", "stop_timeout", "sysctls", "timeout", "tty", "tz", "ulimit_host", "umask",
+        "unsetenv", "unsetenv_all", "user", "userns", "uts", "volumes_from", "workdir",
     )  # fmt: skip
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -97,9 +109,12 @@ class RunOptions:
         self.pid = _choice(get("pid"), "--pid", ("private", "host"))
         self.uts = _choice(get("uts"), "--uts", ("private", "host"))
         self.cgroupns = _choice(get("cgroupns"), "--cgroupns", ("private", "host"))
+        self.cgroups = _choice(get("cgroups"), "--cgroups", ("enabled", "disabled", "no-conmon", "split"))
+        self.cgroup_parent: str = get("cgroup_parent") or ""
+        self.resources, self.oom_score_adj = _resources(values, self.cgroups)
         self.log_driver = _choice(get("log_driver"), "--log-driver", LOG_DRIVERS)
         self.image_volume = _choice(get("image_volume"), "--image-volume", ("anonymous", "bind", "tmpfs", "ignore"))
-        self.log_path, self.log_size = _log_options(get("log_opt") or [])
+        self.log_path, self.log_size, self.log_tag = _log_options(get("log_opt"))
         self.attach = _attach(get("attach") or [])
         self.workdir = _workdir(get("workdir") or "")
         self.groups, self.keep_groups = _groups(get("group_add") or [])
@@ -190,20 +205,13 @@ def _workdir(path: str) -> str:
     return os.path.normpath(path) if path else ""
 
 
-def _log_options(entries: list[str]) -> tuple[str, int]:
-    """``path=FILE`` and ``max-size=SIZE``; (empty, 0) where they are not given."""
-    path, size = "", 0
-    for entry in entries:
-        key, _, value = entry.partition("=")
-        if key == "path" and value:
-            path = os.path.abspath(value)
-        elif key == "max-size" and value:
-            from rootless.engine.options.values import parse_bytes
+def _log_options(entries: list[str] | None) -> tuple[str, int, str]:
+    """(path, size, tag)."""
+    if not entries:
+        return "", 0, ""
+    from rootless.engine.options.log import parse_log_options
 
-            size = parse_bytes(value, "--log-opt max-size")
-        else:
-            raise UsageError(f"cannot use {entry[:80]!r} for --log-opt", "the options are path=FILE and max-size=SIZE")
-    return path, size
+    return parse_log_options(entries)
 
 
 def _restart(text: str) -> tuple[str, int]:
@@ -295,6 +303,26 @@ def parse_mounts(values: Mapping[str, Any]) -> list[UserMount]:
             raise UsageError(f"cannot mount twice at {mount['destination']}: duplicate mount destination")
         seen.add(mount["destination"])
     return mounts
+
+
+def _resources(values: Mapping[str, Any], mode: str) -> tuple[dict[str, Any], int | None]:
+    """(``linux.resources``, score of the killer when memory is short)."""
+    score = values.get("oom_score_adj")
+    limits: dict[str, Any] = {}
+    if any(values.get(flag) is not None for flag in LIMITS):
+        from rootless.engine.options import resources
+
+        limits = resources.parse(values)
+    if mode == "disabled":
+        if limits:
+            raise UsageError("cannot limit what a container uses with --cgroups=disabled", "leave away one of them")
+    elif "pids" not in limits and "pids.max" not in limits.get("unified", {}):
+        limits["pids"] = {"limit": PIDS}
+    if score is None:
+        return limits, None
+    from rootless.engine.options.values import parse_integer
+
+    return limits, parse_integer(str(score), "--oom-score-adj", -1000, 1000)
 
 
 def _userns(values: Mapping[str, Any]) -> UserNamespace | None:

@@ -1,0 +1,482 @@
+"""Where a container's control group is made: by systemd, in a delegated part of the tree, or nowhere.
+
+::
+
+    systemd     MANAGER/SLICE/rootless-ID.scope/container     the payload, with its limits
+                                               /supervisor    who looks after it
+    cgroupfs    PARENT/rootless-ID                            the payload; who looks after it stays where it is
+    split       OWN/container-ID, OWN/supervisor              in the caller's own group (``--cgroups=split``)
+
+systemd demands that a delegated group holds processes or groups, never both (https://systemd.io/CGROUP_DELEGATION), and
+so does the kernel of one whose groups have controllers (cgroup-v2.rst, "No Internal Process Constraint").
+"""
+
+from __future__ import annotations
+
+import os
+
+from rootless.cgroups import resources, systemd, v2
+from rootless.cgroups.v2 import Cgroup
+from rootless.errors import RootlessError, UsageError
+from rootless.linux.libc import CGROUP2_MAGIC, file_system_type
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+MOUNT = "/sys/fs/cgroup"
+MODES = ("enabled", "disabled", "no-conmon", "split")
+MANAGERS = ("systemd", "cgroupfs", "disabled")
+USEFUL = ("cpu", "io", "memory", "pids")
+"""Controllers that every container gets where they are: for `stats`, and so that `update` can set limits later."""
+
+_WRITE = os.W_OK
+
+
+class Wish:
+    """What is asked for.
+
+    ``name``: of the container. ``manager``: one of `MANAGERS`, empty: the best there is. ``mode``: one of `MODES`.
+    ``parent``: a slice for systemd, else a path below the mount point. ``path``: the group itself, below the mount
+    point if absolute. ``unit``: systemd's name for the scope. ``limits``: as `resources.convert` makes them.
+    ``optional``: a manager that cannot be had is done without.
+    """
+
+    __slots__ = ("limits", "manager", "mode", "name", "optional", "parent", "path", "unit")
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        manager: str = "",
+        mode: str = "enabled",
+        parent: str = "",
+        path: str = "",
+        unit: str = "",
+        limits: Mapping[str, str] | None = None,
+        optional: bool = False,
+    ) -> None:
+        self.name = name
+        self.optional = optional
+        self.manager = manager
+        self.mode = mode
+        self.parent = parent
+        self.path = path
+        self.unit = unit or f"rootless-{systemd.escape(name)}.scope"
+        self.limits = dict(limits or {})
+
+
+class Location:
+    """What is there. ``kind``: systemd, cgroupfs, split or none; ``why``: for what reason.
+
+    ``mount``: of the hierarchy. ``directory``: the group of a cgroupfs location, the shared one of split. ``slice``:
+    of a scope. ``controllers``: those that the container's group will have.
+    """
+
+    __slots__ = ("controllers", "directory", "kind", "mount", "slice", "why")
+
+    def __init__(
+        self,
+        kind: str,
+        why: str,
+        *,
+        mount: str = "",
+        directory: str = "",
+        slice: str = "",
+        controllers: Iterable[str] = (),
+    ) -> None:
+        self.kind = kind
+        self.why = why
+        self.mount = mount
+        self.directory = directory
+        self.slice = slice
+        self.controllers = list(controllers)
+
+
+def of_spec(name: str, spec_path: str, limits: Mapping[str, str], *, systemd_form: bool, disabled: bool) -> Wish:
+    """The wish of a Spec's ``cgroupsPath``: ``slice:prefix:name`` with ``--systemd-cgroup``, else a path.
+
+    Without either, systemd is asked only where limits need it. A path that cannot be made is done without, as callers
+    fill it in without asking anybody. Raises ``RootlessError`` for any other form (runc's and crun's rule).
+    """
+    if disabled:
+        return Wish(name, manager="disabled", limits=limits)
+    if not systemd_form:
+        manager = "" if limits else "cgroupfs"
+        return Wish(name, manager=manager, path=_checked(spec_path), limits=limits, optional=True)
+    if not spec_path:
+        return Wish(name, manager="systemd", limits=limits)
+    parts = spec_path.split(":")
+    if len(parts) != 3 or not parts[2] or (parts[0] and not parts[0].endswith(".slice")) or "/" in spec_path:
+        raise RootlessError(
+            f"cannot use the cgroupsPath {spec_path[:120]!r} with --systemd-cgroup",
+            "write it like user.slice:rootless:name",
+        )
+    slice_name, prefix, last = parts
+    unit = "-".join(part for part in (prefix, last) if part)
+    unit = unit if unit.endswith(".scope") else unit + ".scope"
+    return Wish(name, manager="systemd", parent=slice_name, unit=systemd.escape(unit), limits=limits)
+
+
+def choose(wish: Wish) -> Location:
+    """Where the container's group is to be. Raises ``RootlessError`` for a wish that cannot be had."""
+    if "disabled" in (wish.mode, wish.manager):
+        if wish.parent:
+            raise UsageError("cannot use --cgroup-parent without control groups", "leave away --cgroups=disabled")
+        return Location("none", "--cgroups=disabled" if wish.mode == "disabled" else "--cgroup-manager=disabled")
+    mount, unified = hierarchy()
+    asked = wish.manager
+    if asked not in ("", *MANAGERS):
+        raise UsageError(f"cannot use {asked[:40]!r} for --cgroup-manager", "use one of " + ", ".join(MANAGERS))
+    if wish.mode == "split":
+        if wish.parent:
+            raise UsageError("cannot use --cgroup-parent with --cgroups=split", "leave away one of them")
+        return _demand(_split(mount), "--cgroups=split")
+    sliced = wish.parent.endswith(".slice")
+    if asked == "systemd" and wish.parent and not sliced:
+        hint = "name a slice, or use --cgroup-manager=cgroupfs"
+        raise UsageError(f"cannot use the parent {wish.parent[:80]!r} for a scope of systemd", hint)
+    if asked == "cgroupfs" and sliced:
+        raise UsageError(f"cannot use the slice {wish.parent[:80]!r} without systemd", "use --cgroup-manager=systemd")
+    found = Location("none", _no_hierarchy(mount))
+    if asked != "cgroupfs" and unified and (sliced or not (wish.parent or wish.path)):
+        found = _scope(mount, wish)
+    if found.kind == "none" and asked != "systemd" and not sliced and mount:
+        found = _directory(mount, wish, found.why if not asked else "--cgroup-manager=cgroupfs")
+    if wish.optional:
+        return found
+    return _demand(found, f"--cgroup-manager={asked}" if asked else wish.parent and "--cgroup-parent")
+
+
+def hierarchy() -> tuple[str, bool]:
+    """Where version 2 is mounted (empty: nowhere), and whether it is the only hierarchy, which has the controllers."""
+    for path, unified in ((MOUNT, True), (f"{MOUNT}/unified", False)):
+        try:
+            fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            if file_system_type(fd) == CGROUP2_MAGIC:
+                return path, unified
+        finally:
+            os.close(fd)
+    return "", False
+
+
+def group_of(pid: int | str = "self") -> str:
+    """The version 2 group of a process, as a path below the mount point; empty if it has none or is gone."""
+    try:
+        fd = os.open(f"/proc/{pid}/cgroup", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            text = os.read(fd, 1 << 16)
+        finally:
+            os.close(fd)
+    except OSError:
+        return ""
+    for line in text.splitlines():
+        if line.startswith(b"0::"):
+            return os.fsdecode(line[3:])
+    return ""
+
+
+def unenforced(location: Location, limits: Mapping[str, str]) -> list[str]:
+    """Those of ``limits`` that nothing at this place can hold, the number of processes left out: an rlimit can."""
+    return [
+        name
+        for name in limits
+        if name.partition(".")[0] not in (*location.controllers, "cgroup") and name != "pids.max"
+    ]
+
+
+def refuse_unenforced(location: Location, limits: Mapping[str, str]) -> None:
+    """Raise ``RootlessError`` if limits are asked for that nothing can hold."""
+    names = unenforced(location, limits)
+    if not names:
+        return
+    controller = names[0].partition(".")[0]
+    if location.kind == "none":
+        raise RootlessError(
+            f"cannot limit {controller}: no control group is used ({location.why})",
+            "leave the limit away, or log in where systemd has a session for you (loginctl enable-linger)",
+        )
+    raise v2.missing_controller(controller, names[0])
+
+
+def _demand(found: Location, asked: str) -> Location:
+    """``found``, which must be something where the user asked for it by name."""
+    if asked and found.kind == "none":
+        hint = "leave it to rootless to find a manager, or use --cgroups=disabled"
+        raise RootlessError(f"cannot make a control group as asked for ({asked}): {found.why}", hint)
+    return found
+
+
+def _no_hierarchy(mount: str) -> str:
+    if mount:
+        return "version 1 of control groups has the controllers on this machine"
+    return "version 2 of control groups is not mounted on this machine"
+
+
+def _scope(mount: str, wish: Wish) -> Location:
+    if not systemd.address():
+        return Location("none", "there is no systemd session of the user")
+    default = "user.slice" if os.geteuid() else "machine.slice"
+    return Location(
+        "systemd",
+        "systemd manages the session",
+        mount=mount,
+        slice=wish.parent or default,
+        controllers=Cgroup(mount + _managed()).controllers(),
+    )
+
+
+def _managed() -> str:
+    """The group of the manager that is asked for scopes, below the mount point."""
+    user = os.geteuid()
+    if not user:
+        return ""
+    head, service, _ = group_of().partition(f"/user@{user}.service")
+    return (head if service else f"/user.slice/user-{user}.slice") + f"/user@{user}.service"
+
+
+def _directory(mount: str, wish: Wish, why: str) -> Location:
+    """A group in a part of the tree that this user may write to."""
+    own = group_of()
+    if not own or own.startswith("/.."):
+        return Location("none", "the group of this process cannot be seen")
+    name = f"rootless-{wish.name}"
+    if wish.path.startswith("/") or wish.parent.startswith("/"):
+        parent, _, name = (wish.path or f"{_checked(wish.parent)}/{name}").rpartition("/")
+        parent = _existing(mount + parent)
+        if not _writable(parent):
+            return Location("none", f"{parent} is not delegated to this user")
+        directory = mount + (wish.path or f"{wish.parent}/{name}")
+        return Location("cgroupfs", why, mount=mount, directory=directory, controllers=_offered(Cgroup(parent)))
+    if wish.path or wish.parent:
+        name = wish.path or f"{_checked(wish.parent)}/{name}"
+    wanted = {*resources.needed(wish.limits), "pids"}
+    best: tuple[int, str, list[str]] | None = None
+    path = own.rstrip("/")
+    while _writable(mount + path):
+        offered = _offered(Cgroup(mount + path))
+        if best is None or len(wanted.intersection(offered)) > best[0]:
+            best = (len(wanted.intersection(offered)), path, offered)
+        if not path or wanted.issubset(offered):
+            break
+        path = path.rpartition("/")[0]
+    if best is None:
+        return Location("none", f"the group {own} is not delegated to this user")
+    return Location("cgroupfs", why, mount=mount, directory=f"{mount}{best[1]}/{name}", controllers=best[2])
+
+
+def _split(mount: str) -> Location:
+    """The caller's own group, shared between the container and who looks after it."""
+    # A monitor that restarts its container is in a part of it already.
+    own = group_of().rstrip("/").removesuffix("/supervisor")
+    directory = mount + own
+    if not mount or not _writable(directory):
+        return Location("none", f"the group {own or '/'} is not delegated to this user")
+    controllers = Cgroup(directory).controllers()
+    return Location("split", "--cgroups=split", mount=mount, directory=directory, controllers=controllers)
+
+
+def _checked(path: str) -> str:
+    """A path that stays below what it is joined to."""
+    if any(part in (".", "..") for part in path.split("/")) or "\0" in path or "\n" in path:
+        raise RootlessError(f"cannot use the control group {path[:120]!r}", "name it without . and ..")
+    return path.rstrip("/")
+
+
+def _existing(path: str) -> str:
+    """The nearest directory of ``path`` that is there."""
+    while not os.path.isdir(path) and len(path) > len(MOUNT):
+        path = path.rpartition("/")[0]
+    return path
+
+
+def _writable(directory: str) -> bool:
+    """Whether groups can be made in a group, and processes moved between those: its owner's right."""
+    return os.access(directory, _WRITE) and os.access(f"{directory}/cgroup.procs", _WRITE)
+
+
+def _offered(group: Cgroup) -> list[str]:
+    """The controllers that groups below this one have, or would get when asked for."""
+    try:
+        enabled = group.read("cgroup.subtree_control").split()
+        if not os.access(f"{group.path}/cgroup.subtree_control", _WRITE):
+            return enabled
+        inhabited = group.read("cgroup.procs").strip() and os.path.exists(f"{group.path}/cgroup.type")
+    except OSError:
+        return []
+    # The kernel's own root, the one group without a type, may have both processes and controllers for its groups.
+    return enabled if inhabited else group.controllers()
+
+
+class Placement:
+    """Making the group of one container at its start, and taking it away at its end.
+
+    ``supervise``: this process itself looks after the container, and goes to ``supervisor``. ``path``: the payload's
+    group once it is made. ``notes``: what the machine does without.
+    """
+
+    __slots__ = ("_agent", "_made", "location", "notes", "path", "supervise", "wish")
+
+    def __init__(
+        self, wish: Wish, location: Location, *, supervise: bool = False, agent: systemd.Agent | None = None
+    ) -> None:
+        self.wish = wish
+        self.location = location
+        self.supervise = supervise
+        self.path = ""
+        self.notes: list[str] = []
+        self._made = ""
+        self._agent = agent
+        if location.kind == "systemd" and agent is None and not self._is_inside():
+            self._agent = systemd.Agent(systemd.address())
+
+    def place(self, shim: int) -> int:
+        """Make the group; an open ``cgroup.procs`` of it, -1 for none. ``shim``: the container's first process so far.
+
+        Raises ``RootlessError``.
+        """
+        if self.location.kind == "systemd":
+            try:
+                base = self._scope(shim)
+            except systemd.Refused as refused:
+                return self._without_systemd(shim, refused)
+            return self._in_two(base, "container", [shim])
+        if self.location.kind == "split":
+            base = Cgroup(self.location.directory)
+            inhabitants = [int(pid) for pid in base.read("cgroup.procs").split()]
+            return self._in_two(base, f"container-{self.wish.name}", inhabitants)
+        group = Cgroup(self.location.directory)
+        if group.exists() and group.populated():
+            raise RootlessError(f"cannot use the control group {group.path}: processes are in it", "name another one")
+        parent = Cgroup(group.path.rpartition("/")[0])
+        try:
+            self._make_parents(parent)
+            group.make()
+        except OSError as error:
+            raise RootlessError(f"cannot make the control group {group.path}: {error.strerror}") from error
+        self._made = group.path
+        return self._fill(group, parent)
+
+    def _make_parents(self, group: Cgroup) -> None:
+        """Make the groups on the way to the container's that are missing, with the controllers that it wants."""
+        missing = []
+        path = group.path
+        while not os.path.isdir(path):
+            missing.append(path)
+            path = path.rpartition("/")[0]
+        for child in reversed(missing):
+            Cgroup(child.rpartition("/")[0]).enable(self._wanted())
+            os.mkdir(child)
+
+    def _wanted(self) -> set[str]:
+        return {*USEFUL, *resources.needed(self.wish.limits)}
+
+    def _is_inside(self) -> bool:
+        """Whether this process looks after the container already, and restarts it."""
+        return group_of().endswith(f"/{self.wish.unit}/supervisor")
+
+    def _scope(self, shim: int) -> Cgroup:
+        """The scope, with its processes in it. A restart finds it, as its monitor is in it already."""
+        if self._agent is None:
+            return Cgroup(self.location.mount + group_of().removesuffix("/supervisor"))
+        pids = [shim, os.getpid()] if self.supervise and self.wish.mode != "no-conmon" else [shim]
+        description = f"Container {self.wish.name}"
+        self._agent.start(systemd.Scope(self.wish.unit, self.location.slice, description, pids))
+        found = group_of(shim)
+        if not found.endswith("/" + self.wish.unit):
+            raise systemd.Refused("", f"the container is not in its scope {self.wish.unit} but in {found or 'none'}")
+        return Cgroup(self.location.mount + found)
+
+    def _in_two(self, base: Cgroup, payload: str, others: Sequence[int]) -> int:
+        """One group for the payload and one for who looks after it, who must leave their common one."""
+        supervisor = Cgroup(f"{base.path}/supervisor")
+        group = Cgroup(f"{base.path}/{payload}")
+        try:
+            supervisor.make()
+            group.make()
+        except OSError as error:
+            raise RootlessError(f"cannot make a control group in {base.path}: {error.strerror}") from error
+        self._made = group.path
+        if self.location.kind == "systemd" and self.supervise and self.wish.mode != "no-conmon":
+            others = [*others, os.getpid()]
+        for pid in others:
+            supervisor.add(pid)
+        return self._fill(group, base)
+
+    def _fill(self, group: Cgroup, parent: Cgroup) -> int:
+        limits = dict(self.wish.limits)
+        enabled = parent.enable(self._wanted())
+        if "pids" not in enabled:
+            limits.pop("pids.max", None)  # an rlimit holds it
+        try:
+            self.notes += group.write(limits)
+            self.path = group.path
+            return group.open_procs()
+        except (RootlessError, OSError):
+            self.remove()
+            raise
+
+    def _without_systemd(self, shim: int, refused: systemd.Refused) -> int:
+        """Another place where nobody asked for systemd; else, or if limits hang on it, the start fails."""
+        wish = self.wish
+        if wish.manager == "systemd" or wish.parent:
+            raise systemd.unavailable(refused)
+        wish.manager = "cgroupfs"
+        try:
+            self.location = choose(wish)
+        except RootlessError:
+            self.location = Location("none", refused.text)
+        finally:
+            wish.manager = ""
+        refuse_unenforced(self.location, wish.limits)
+        if self.location.kind == "none":
+            self.notes.append(f"no control group is used: {refused.text}")
+            return -1
+        return self.place(shim)
+
+    def let_go(self) -> None:
+        """Another process goes on with this after a fork."""
+        if self._agent:
+            self._agent.close()
+            self._agent = None
+
+    def remove(self) -> None:
+        """Take away what was made, when the container has ended. A scope that is empty ends by itself."""
+        self.let_go()
+        if self._made:
+            Cgroup(self._made).delete()
+            self._made = ""
+
+
+def join(path: str, pid: int) -> None:
+    """Move a process into a running container's group, as `exec` does; through systemd where the user may not.
+
+    Raises ``RootlessError``.
+    """
+    try:
+        Cgroup(path).put("cgroup.procs", str(pid))
+        return
+    except PermissionError as error:
+        problem = error
+    except ProcessLookupError:
+        return
+    except OSError as error:
+        raise RootlessError(f"cannot put process {pid} into the control group {path}: {error.strerror}") from error
+    # A login session is not the user's own tree: between it and his services only systemd moves processes.
+    head, found, below = path.partition(".scope/")
+    where = systemd.address()
+    if found and where:
+        try:
+            bus = systemd.Bus(where)
+            try:
+                bus.attach(f"{head.rpartition('/')[2]}.scope", "/" + below, [pid])
+            finally:
+                bus.close()
+            return
+        except systemd.Refused as refused:
+            hint = f"systemd says: {refused.text}"
+            raise RootlessError(f"cannot put process {pid} into the control group {path}", hint) from None
+    raise RootlessError(f"cannot put process {pid} into the control group {path}: {problem.strerror}") from None

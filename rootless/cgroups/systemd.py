@@ -1,0 +1,268 @@
+"""Scopes of systemd: groups of processes that systemd makes on request and leaves to the asker (``Delegate=yes``).
+
+The user's manager is asked over the user's bus, root's over the system bus. jeepney, which speaks D-Bus, takes as long
+to import as half a container's start: so a child process, the `Agent`, loads it and connects while the caller still
+prepares the container. Source: org.freedesktop.systemd1(5), systemd.scope(5).
+"""
+
+from __future__ import annotations
+
+import _socket
+import marshal
+import os
+import time
+
+from rootless import paths
+from rootless.errors import RootlessError
+from rootless.linux import signals
+from rootless.linux.libc import close_range
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, NoReturn
+
+    from jeepney.io.blocking import DBusConnection
+
+PATIENCE = 25.0
+"""Seconds that systemd may take for an answer."""
+
+_NAME = "org.freedesktop.systemd1"
+_OBJECT = "/org/freedesktop/systemd1"
+_MANAGER = "org.freedesktop.systemd1.Manager"
+_EXISTS = "org.freedesktop.systemd1.UnitExists"
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.-")
+_LARGEST = 1 << 16
+
+
+class Scope:
+    """What is asked for: a scope ``unit`` in ``slice``, with the processes ``pids`` in it.
+
+    ``stop_timeout``: seconds that the processes get between SIGTERM and SIGKILL when the manager stops.
+    """
+
+    __slots__ = ("description", "pids", "slice", "stop_timeout", "unit")
+
+    def __init__(self, unit: str, slice: str, description: str, pids: Sequence[int], stop_timeout: int = 10) -> None:
+        self.unit = unit
+        self.slice = slice
+        self.description = description
+        self.pids = list(pids)
+        self.stop_timeout = stop_timeout
+
+
+class Refused(Exception):
+    """The bus or systemd said no: ``name`` is D-Bus's name of the error, empty if nobody answered."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(text)
+        self.name = name
+        self.text = text
+
+
+def address() -> str:
+    """The D-Bus address of the manager that serves this user; empty where there is none."""
+    if os.geteuid() == 0:
+        path = "/run/dbus/system_bus_socket"
+        return f"unix:path={path}" if os.path.exists("/run/systemd/private") and os.path.exists(path) else ""
+    runtime = paths.runtime_home()
+    if not runtime or not os.path.exists(f"{runtime}/systemd/private"):
+        return ""
+    given = os.environ.get("DBUS_SESSION_BUS_ADDRESS", "")
+    if given.startswith("unix:"):
+        return given
+    return f"unix:path={runtime}/bus" if os.path.exists(f"{runtime}/bus") else ""
+
+
+def escape(text: str) -> str:
+    """``text`` as part of a unit's name (systemd.unit(5), "String Escaping for Inclusion in Unit Names")."""
+    if _PLAIN.issuperset(text):
+        return text
+    return "".join(chr(byte) if chr(byte) in _PLAIN else f"\\x{byte:02x}" for byte in os.fsencode(text))
+
+
+def slice_path(name: str) -> str:
+    """The directory of a slice below its manager's: ``a-b.slice`` is ``a.slice/a-b.slice`` (systemd.slice(5))."""
+    parts = name.removesuffix(".slice").split("-")
+    return "/".join("-".join(parts[: count + 1]) + ".slice" for count in range(len(parts)))
+
+
+class Bus:
+    """A connection to the bus at ``where``. Raises ``Refused``. Importing jeepney is its first cost."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, where: str) -> None:
+        from jeepney.io.blocking import open_dbus_connection
+
+        try:
+            self._connection: DBusConnection = open_dbus_connection(where, auth_timeout=PATIENCE)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise Refused("", f"the bus cannot be reached: {error}") from None
+
+    def close(self) -> None:
+        """Leave the bus."""
+        self._connection.close()
+
+    def call(self, member: str, signature: str, *body: object) -> tuple[Any, ...]:
+        """Call a method of systemd's manager; what it returns."""
+        from jeepney import DBusAddress, new_method_call
+
+        where = DBusAddress(_OBJECT, bus_name=_NAME, interface=_MANAGER)
+        return self._ask(new_method_call(where, member, signature, body))
+
+    def _ask(self, message: Any) -> tuple[Any, ...]:
+        from jeepney import HeaderFields, MessageType
+
+        try:
+            reply = self._connection.send_and_get_reply(message, timeout=PATIENCE)
+        except OSError as error:
+            raise Refused("", f"systemd does not answer: {error or 'no answer in time'}") from None
+        if reply.header.message_type == MessageType.error:
+            text = reply.body[0] if reply.body and isinstance(reply.body[0], str) else "no reason given"
+            raise Refused(str(reply.header.fields.get(HeaderFields.error_name, "")), text)
+        found: tuple[Any, ...] = reply.body
+        return found
+
+    def start(self, scope: Scope) -> None:
+        """Make a scope and wait until its processes are in it."""
+        self.listen()
+        properties = [
+            ("Description", ("s", scope.description)),
+            ("Slice", ("s", scope.slice)),
+            ("Delegate", ("b", True)),
+            ("CollectMode", ("s", "inactive-or-failed")),
+            ("TimeoutStopUSec", ("t", scope.stop_timeout * 1_000_000)),
+            ("PIDs", ("au", scope.pids)),
+        ]
+        nothing: list[object] = []
+        arguments = ("StartTransientUnit", "ssa(sv)a(sa(sv))", scope.unit, "fail", properties, nothing)
+        try:
+            job = self.call(*arguments)[0]
+        except Refused as refused:
+            if refused.name != _EXISTS:
+                raise
+            # What is left of an earlier run, whose processes are gone or going: nobody else uses the name.
+            self._clear(scope.unit)
+            job = self.call(*arguments)[0]
+        self._await(job, scope.unit)
+
+    def stop(self, unit: str) -> None:
+        """Stop a unit and wait until it is gone; one that is not there is none."""
+        self.listen()
+        try:
+            job = self.call("StopUnit", "ss", unit, "fail")[0]
+        except Refused as refused:
+            if refused.name.endswith(".NoSuchUnit"):
+                return
+            raise
+        self._await(job, unit)
+
+    def _clear(self, unit: str) -> None:
+        try:
+            self.stop(unit)
+            self.call("ResetFailedUnit", "s", unit)
+        except Refused as refused:
+            if not refused.name.endswith(".NoSuchUnit"):
+                raise
+
+    def listen(self) -> None:
+        """Be told of jobs that end."""
+        from jeepney import MatchRule, message_bus
+
+        rule = MatchRule(type="signal", interface=_MANAGER, member="JobRemoved", path=_OBJECT)
+        self._ask(message_bus.AddMatch(rule))
+
+    def _await(self, job: str, unit: str) -> None:
+        """Wait for the end of a job of systemd's."""
+        from jeepney import HeaderFields
+
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                message = self._connection.receive(timeout=max(until - time.monotonic(), 0.01))
+            except OSError:
+                raise Refused("", f"systemd did not say in time whether it has started {unit}") from None
+            fields = message.header.fields
+            if fields.get(HeaderFields.member) == "JobRemoved" and message.body[1] == job:
+                result = message.body[3]
+                if result != "done":
+                    raise Refused("", f"the job of {unit} ended as {result!r}, see `systemctl status {unit}`")
+                return
+
+    def attach(self, unit: str, below: str, pids: Sequence[int]) -> None:
+        """Move processes into the group ``below`` of a scope (``/container``); for those that the user cannot move."""
+        self.call("AttachProcessesToUnit", "ssau", unit, below, list(pids))
+
+
+class Agent:
+    """A child process that connects to systemd at once, and makes one scope when it is asked.
+
+    It ends when it has done so, or when its caller is gone or has let go of it.
+    """
+
+    __slots__ = ("_pid", "_socket")
+
+    def __init__(self, where: str) -> None:
+        self._socket, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        self._pid = os.fork()
+        if self._pid == 0:
+            _serve(where, far)
+        far.close()
+
+    def start(self, scope: Scope) -> None:
+        """Make the scope. Raises ``Refused``."""
+        request = [getattr(scope, name) for name in ("unit", "slice", "description", "pids", "stop_timeout")]
+        try:
+            self._socket.send(marshal.dumps(request))
+            answer = self._socket.recv(_LARGEST)
+        except OSError as error:
+            raise Refused("", f"the connection to systemd broke: {error.strerror}") from None
+        if not answer:
+            raise Refused("", "the connection to systemd broke")
+        name, text = marshal.loads(answer)
+        if name is not None:
+            raise Refused(name, text)
+
+    def close(self) -> None:
+        """Let go of it; a process that shares it after a fork may still use it."""
+        self._socket.close()
+        try:
+            os.waitpid(self._pid, os.WNOHANG)
+        except ChildProcessError:
+            return
+
+
+def _serve(where: str, caller: _socket.socket) -> NoReturn:
+    """Be the agent: connect, wait for the request, answer it."""
+    answer: tuple[str | None, str] = (None, "")
+    try:
+        fd = caller.fileno()
+        close_range(3, fd - 1)
+        close_range(fd + 1)
+        signals.reset()
+        bus = None
+        try:
+            bus = Bus(where)
+        except Refused as refused:
+            answer = (refused.name, refused.text)
+        except ImportError as error:
+            answer = ("", f"{error.name or 'jeepney'} is not installed")
+        request = caller.recv(_LARGEST)
+        if request and bus:
+            try:
+                bus.start(Scope(*marshal.loads(request)))
+            except Refused as refused:
+                answer = (refused.name, refused.text)
+        if request:
+            caller.send(marshal.dumps(answer))
+    finally:
+        os._exit(0)
+
+
+def unavailable(refused: Refused) -> RootlessError:
+    """The error for a user who asked for systemd's scopes by name."""
+    return RootlessError(
+        f"cannot make a scope: {refused.text}",
+        "look at `systemctl --user status`, or use --cgroup-manager=cgroupfs or --cgroups=disabled",
+    )

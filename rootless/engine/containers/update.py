@@ -1,0 +1,87 @@
+"""``update``: other limits for a container, at once if it runs, and for its next start."""
+
+from __future__ import annotations
+
+from rootless.cgroups import manager, resources
+from rootless.cgroups.v2 import Cgroup
+from rootless.engine import events
+from rootless.engine.containers import cgroup
+from rootless.engine.containers.container import read_json
+from rootless.engine.containers.status import ALIVE, status
+from rootless.engine.options import resources as options
+from rootless.errors import RootlessError, UsageError
+from storage import atomic, jsonfast
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from rootless.engine.context import Engine
+
+
+def update(engine: Engine, container_id: str, values: Mapping[str, Any]) -> None:
+    """Change the limits that ``values`` name. Raises RootlessError where nothing can hold them; then none has changed.
+
+    The controllers of a running container are those of its start.
+    """
+    record = engine.store.containers.load(container_id)
+    old = record["options"].get("resources") or {}
+    wanted = _read(values, old)
+    merged = options.merge(old, wanted)
+    limits = resources.convert(merged)
+    changed = resources.convert(_touched(merged, wanted))
+    if status(engine, container_id).state in ALIVE:
+        _apply(Cgroup(cgroup.of_container(engine, container_id, "update")), changed)
+    else:
+        wish = cgroup.wished(engine, container_id, record["options"], limits)
+        manager.refuse_unenforced(manager.choose(wish), limits)
+
+    def change(found: dict[str, Any]) -> None:
+        found["options"]["resources"] = merged
+
+    record = engine.store.containers.update(container_id, change)
+    path = engine.store.layout.container_spec(container_id)
+    spec = read_json(path, container_id)
+    spec["linux"]["resources"] = merged
+    atomic.write(path, jsonfast.dump_bytes(spec))
+    events.note(engine, "container", "update", container_id, record)
+
+
+def _read(values: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    """The limits on the command line, where one that needs another is given the container's own."""
+    given = dict(values)
+    memory = old.get("memory") or {}
+    if given.get("memory_swap") is not None and given.get("memory") is None and memory.get("limit"):
+        given["memory"] = str(memory["limit"])
+    found = options.parse(given)
+    if not found:
+        raise UsageError("cannot update nothing", "give a limit, such as --memory or --cpus")
+    return found
+
+
+def _touched(merged: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections in which something changed, whole: a quota needs its period, a swap its memory."""
+    found = {section: merged[section] for section in wanted if section != "unified"}
+    if "unified" in wanted:
+        found["unified"] = wanted["unified"]
+    return found
+
+
+def _apply(group: Cgroup, limits: Mapping[str, str]) -> None:
+    """Set limits, and the old ones again if one of them is refused."""
+    before = {}
+    for name in limits:
+        try:
+            before[name] = group.read(name)
+        except OSError:
+            continue
+    try:
+        group.write(limits)
+    except RootlessError:
+        for name, value in before.items():
+            try:
+                group.write({name: value})
+            except RootlessError:
+                continue
+        raise
