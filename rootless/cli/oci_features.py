@@ -1,19 +1,20 @@
-"""``rootless-oci features``: what the runtime can do. Source: OCI runtime-spec 1.2, features.md, features-linux.md."""
+"""``rootless-oci features``: what the runtime can do. Source: OCI runtime-spec 1.3, features.md, features-linux.md."""
 
 from __future__ import annotations
 
-from rootless.runtime import hooks, plan, validate
+from rootless.runtime import hooks, mounts, validate
 from rootless.security import capabilities
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_NO = {"enabled": False}
+_YES, _NO = {"enabled": True}, {"enabled": False}
 
 
 def document() -> dict[str, Any]:
     """The features, taken from the tables by which the runtime itself works."""
+    from rootless.runtime import attributes
     from rootless.security import seccomp_profile as profiles
     from rootless.security.seccomp_compile import architectures
 
@@ -21,23 +22,27 @@ def document() -> dict[str, Any]:
         "ociVersionMin": "1.0.0",
         "ociVersionMax": hooks.SPEC_VERSION,
         "hooks": list(validate.MOMENTS),
-        "mountOptions": plan.mount_options(),
+        "mountOptions": mounts.mount_options(),
         "linux": {
             "namespaces": sorted(validate.NAMESPACES),
             "capabilities": list(capabilities.NAMES),
             "cgroup": {"v1": False, "v2": False, "systemd": False, "systemdUser": False, "rdma": False},
             "seccomp": {
                 "enabled": True,
-                "actions": [action for action in profiles.ACTIONS if action != "SCMP_ACT_NOTIFY"],
+                "actions": list(profiles.ACTIONS),
                 "operators": list(profiles.OPERATORS),
                 "archs": architectures(),
                 "knownFlags": list(profiles.FLAGS),
-                "supportedFlags": list(profiles.FLAGS),
+                "supportedFlags": profiles.supported_flags(),
             },
             "apparmor": _NO,
             "selinux": _NO,
             "intelRdt": _NO,
-            "mountExtensions": {"idmap": _NO},
-            "netDevices": _NO,
+            "mountExtensions": {"idmap": _YES},
+            "memoryPolicy": {
+                "modes": list(attributes.MEMORY_MODES),
+                "flags": list(attributes.MEMORY_FLAGS),
+            },
+            "netDevices": _YES,
         },
     }

@@ -184,7 +184,9 @@ class Container:
             if self._spec.get("hooks"):
                 # What `start` and `delete` do is that of the moment of creation (runtime.md, "Create").
                 bundle.write(self._record.directory, self._spec)
-            self._process = launch.create(compiled, on_created=self._created, detached=detached)
+            self._process = launch.create(
+                compiled, on_created=self._created, on_mounted=self._mounted, detached=detached
+            )
             if detached.gate >= 0:
                 os.close(detached.gate)
             self._tell(self._process)
@@ -217,10 +219,13 @@ class Container:
         if self._values.get("pid_file"):
             atomic.write(self._values["pid_file"], str(process.pid).encode(), mode=0o644, durable=False)
 
-    def _created(self, pid: int) -> bytes:
+    def _created(self, pid: int) -> None:
         self._state = state.of_process(self._record.id, pid, self._bundle)
         self._state["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self._state["annotations"] = self._spec.get("annotations") or {}
+
+    def _mounted(self, _: int) -> bytes:
+        """Run the hooks of the moment when everything is mounted; the state for those inside."""
         document = self.document("creating")
         for moment in ("prestart", "createRuntime"):
             hooks.run(self._spec, moment, document)

@@ -22,7 +22,6 @@ from rootless.errors import RootlessError
 from rootless.init import confine, network, ops, wire
 from rootless.init.execute import execute
 from rootless.init.identity import account_files, resolve
-from rootless.init.process import set_memory_policy, set_oom_score
 from rootless.init.rootfs import Rootfs, change_root
 from rootless.linux import libc, signals
 from rootless.linux.libc import (
@@ -136,8 +135,12 @@ def start(
         operation.open(site)
     open_proc(plan, site)
     if plan.oom_score_adj is not None:
+        from rootless.init.process import set_oom_score  # loaded before the fork
+
         set_oom_score(plan.oom_score_adj, site.notes)
     if plan.memory_policy:
+        from rootless.init.process import set_memory_policy  # loaded before the fork
+
         set_memory_policy(plan.memory_policy)
     attributes = open_attributes(plan)
 
@@ -241,11 +244,6 @@ def start(
     else:
         state = bytes_of(expect(caller, wire.START))
     run_container_hooks(plan, "startContainer", state)
-    if plan.listener:
-        from rootless.init.listener import watch  # loaded before the fork
-
-        watch(caller)
-
     # 17. The label and the filter last, then the program.
     if attributes >= 0:
         from rootless.linux.lsm import label_next_program  # loaded before the fork
@@ -253,7 +251,14 @@ def start(
         label_next_program(attributes, plan.apparmor, plan.selinux)
     if plan.reaper:
         leave_reaper(plan, attributes)
-    confine.lock(plan)
+    if plan.listener:
+        from rootless.init.listener import collect, watch  # loaded before the fork
+
+        helper = watch(caller)
+        confine.lock(plan)
+        collect(helper)
+    else:
+        confine.lock(plan)
     if plan.terminal:
         take_terminal()
     signals.reset()

@@ -18,18 +18,25 @@ from rootless.linux.libc import (
     file_system_type,
 )
 from rootless.linux.mountapi import (
+    MOUNT_ATTR_ATIME,
+    MOUNT_ATTR_NOATIME,
     MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NODIRATIME,
     MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_NOSYMFOLLOW,
     MOUNT_ATTR_RDONLY,
+    MOUNT_ATTR_STRICTATIME,
     mount_setattr,
     move_mount,
     new_mount,
     open_tree,
+    reconfigure,
 )
 from rootless.linux.path import (
     INSIDE,
     O_PATH,
+    RESOLVE_BENEATH,
     RESOLVE_NO_SYMLINKS,
     make_directory,
     make_file,
@@ -41,6 +48,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Protocol
+
+    from rootless.idmaps import Row
+
+    Setting = tuple[int, int, int, bool]
+    """Attributes of a mount to set and to clear, its new propagation (0: the old), and whether those below too."""
 
     class Operation(Protocol):
         """One step of building the root file system."""
@@ -56,7 +68,7 @@ if TYPE_CHECKING:
 
 
 _AT_FDCWD = -100
-_TYPE, _DIRECTORY, _CHARACTER, _BLOCK = 0o170000, 0o040000, 0o020000, 0o060000
+_TYPE, _DIRECTORY, _CHARACTER, _BLOCK, _FIFO = 0o170000, 0o040000, 0o020000, 0o060000, 0o010000
 _NULL = (1, 3)
 _RESTRICT = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 _LETTERS = (
@@ -64,7 +76,12 @@ _LETTERS = (
     (MOUNT_ATTR_NOSUID, "nosuid"),
     (MOUNT_ATTR_NODEV, "nodev"),
     (MOUNT_ATTR_NOEXEC, "noexec"),
+    (MOUNT_ATTR_NOSYMFOLLOW, "nosymfollow"),
+    (MOUNT_ATTR_NOATIME, "noatime"),
+    (MOUNT_ATTR_STRICTATIME, "strictatime"),
+    (MOUNT_ATTR_NODIRATIME, "nodiratime"),
 )
+_PROPAGATIONS = {1 << 17: "unbindable", 1 << 18: "private", 1 << 19: "slave", 1 << 20: "shared"}
 # What may be mounted over in /proc: files that lxcfs stands in for, as runc allows.
 _PROC_EXCEPTIONS = frozenset(
     f"/proc/{name}"
@@ -75,16 +92,17 @@ _PROC_EXCEPTIONS = frozenset(
 class Site:
     """What the operations share while they run: descriptors that hold, and notes of what was left out.
 
-    ``root`` is the root of the container's file system, ``proc`` the root of its own procfs, ``null`` the host's
-    checked /dev/null, ``devpts`` its pseudo-terminals; -1 where there is none. ``own_pid``: it has not the
-    shim's pid namespace.
+    ``root`` is the root of the container's file system, ``proc`` the root of its own procfs, ``sysctls`` of the procfs
+    to set its sysctls in, ``null`` the host's checked /dev/null, ``devpts`` its pseudo-terminals; -1 where there is
+    none. ``own_pid``: it has not the shim's pid namespace. ``shared``: copies of the host's mounts are still shared.
     """
 
-    __slots__ = ("devpts", "empty", "notes", "null", "own_pid", "proc", "root")
+    __slots__ = ("devpts", "empty", "notes", "null", "own_pid", "proc", "root", "shared", "sysctls")
 
     def __init__(self) -> None:
-        self.root = self.proc = self.null = self.devpts = self.empty = -1
+        self.root = self.proc = self.null = self.devpts = self.empty = self.sysctls = -1
         self.own_pid = True
+        self.shared = False
         self.notes: list[str] = []
 
     def open_null(self) -> int:
@@ -124,10 +142,21 @@ def _flags(attributes: int) -> str:
     return ",".join(word for bit, word in _LETTERS if attributes & bit)
 
 
-class NewMount:
-    """A file system of its own: tmpfs, devpts, mqueue, sysfs, proc."""
+def _told(settings: list[Setting]) -> str:
+    """The settings as the words of a mount's options; a private propagation is taken for granted."""
+    found = []
+    for on, off, propagation, recursive in settings:
+        letter = "r" if recursive else ""
+        found += [letter + word for bit, word in _LETTERS if on & bit]
+        found += [f"{letter}not-{word}" for bit, word in _LETTERS if off & ~on & bit and not (on | bit) & 0x70]
+        found += [letter + _PROPAGATIONS[propagation]] if propagation not in (0, MS_PRIVATE) else []
+    return ",".join(found)
 
-    __slots__ = ("attributes", "copy_up", "kind", "options", "target")
+
+class NewMount:
+    """A file system of its own: tmpfs, devpts, mqueue, sysfs, proc; for root of the machine any other."""
+
+    __slots__ = ("attributes", "copy_up", "kind", "options", "propagation", "source", "target")
 
     def __init__(
         self,
@@ -136,16 +165,21 @@ class NewMount:
         options: list[tuple[str, str | None]],
         attributes: int,
         copy_up: bool = False,
+        source: str = "",
+        propagation: list[tuple[int, bool]] | None = None,
     ) -> None:
         self.kind = kind
         self.target = target
         self.options = options
         self.attributes = attributes
         self.copy_up = copy_up
+        self.source = source
+        self.propagation = propagation or []
 
     def describe(self) -> str:
         """``mount tmpfs on /dev: nosuid mode=755``."""
         words = [_flags(self.attributes), *(key if value is None else f"{key}={value}" for key, value in self.options)]
+        words += [_PROPAGATIONS[kind] for kind, _ in self.propagation]
         return f"mount {self.kind} on {self.target}: {' '.join(filter(None, words))}{' copy-up' * self.copy_up}"
 
     def open(self, site: Site) -> None:
@@ -157,7 +191,7 @@ class NewMount:
             self._attach_proc(site)
             return
         try:
-            mount = new_mount(self.kind, self.options, self.attributes)
+            mount = new_mount(self.kind, self.options, 0 if self.copy_up else self.attributes, self.source)
         except OSError as error:
             if self.kind == "sysfs" and error.errno == errno.EPERM:
                 mount = host_tree("/sys", self.attributes | MOUNT_ATTR_RDONLY)
@@ -166,15 +200,25 @@ class NewMount:
                 site.notes.append("/dev/mqueue is left out: the kernel has no POSIX message queues")
                 return
             else:
-                raise
+                raise self._refused(error) from error
         if self.copy_up:
             self._fill(site, mount)
+            mount_setattr(mount, self.attributes)
+        for propagation, _ in self.propagation:
+            mount_setattr(mount, 0, propagation=propagation)
         target = open_target(site, self.target, True)
         _attach(mount, target, self.target)
         if self.kind == "devpts" and site.devpts < 0:
             site.devpts = mount
         else:
             os.close(mount)
+
+    def _refused(self, error: OSError) -> RootlessError:
+        reason = os.strerror(error.errno or errno.EINVAL)
+        # The call that failed is in the text, and the option that the file system did not understand.
+        call = str(error.strerror).partition(":")[0]
+        where = f" ({call})" if call.startswith("fsconfig ") and call != "fsconfig create" else ""
+        return RootlessError(f"cannot mount {self.kind} on {self.target}: {reason}{where}")
 
     def _attach_proc(self, site: Site) -> None:
         target = open_own(site, self.target)
@@ -222,11 +266,16 @@ def host_tree(path: str, attributes: int) -> int:
 class Bind:
     """A file or directory of the host at a place inside.
 
-    ``restrict`` are attributes to set, on the mounts below it too where ``recursive``; ``relax`` are attributes to
-    clear where the kernel lets them be (those that the host's mount has are locked in a user namespace).
+    ``settings`` are applied in order. Attributes to clear are cleared where the kernel lets them be: those that the
+    host's mount has are locked in a user namespace. ``beneath`` is a path below the directory ``source`` that is
+    opened without following a link. ``idmap`` are rows (stored, shown, length) of users and groups; such a mount is
+    taken by the caller (`runtime.idmapped`), ``map_all``: with those below it.
     """
 
-    __slots__ = ("directory", "mount", "optional", "propagation", "recursive", "relax", "restrict", "source", "target")
+    __slots__ = (
+        "beneath", "directory", "idmap", "map_all", "mount", "note", "optional", "recursive", "settings", "source",
+        "target",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -234,42 +283,52 @@ class Bind:
         target: str,
         *,
         recursive: bool = False,
-        restrict: int = 0,
-        relax: int = 0,
-        propagation: int = MS_PRIVATE,
+        settings: list[Setting],
         optional: bool = False,
+        beneath: str = "",
     ) -> None:
         self.source = source
         self.target = target
         self.recursive = recursive
-        self.restrict = restrict
-        self.relax = relax
-        self.propagation = propagation
+        self.settings = settings
         self.optional = optional
+        self.beneath = beneath
+        self.idmap: tuple[list[Row], list[Row]] | None = None
+        self.map_all = False
+        self.note = ""
         self.mount = -1
         self.directory = False
 
     def describe(self) -> str:
         """``bind /srv on /data: ro recursive``."""
-        words = [_flags(self.restrict), "recursive" * self.recursive, "optional" * self.optional]
-        return f"bind {self.source} on {self.target}: {' '.join(filter(None, words))}"
+        words = [_told(self.settings), "recursive" * self.recursive, "optional" * self.optional]
+        words += ["idmap"] if self.idmap else []
+        source = f"{self.source} beneath: {self.beneath}" if self.beneath else self.source
+        return f"bind {source} on {self.target}: {' '.join(filter(None, words))}"
 
     def open(self, site: Site) -> None:
         """Take a detached copy of the source's mount."""
+        if self.idmap is None:
+            self.take()
+
+    def take(self) -> None:
+        """The same, without a site."""
         try:
-            fd = os.open(self.source, O_PATH | os.O_CLOEXEC)
+            fd = open_source(self.source, self.beneath)
         except OSError as error:
             if self.optional:
                 return
-            raise RootlessError(f"cannot bind {self.source}: {error.strerror}") from error
+            raise RootlessError(f"cannot bind {self.source}: {os.strerror(error.errno or 0)}") from error
         self.directory = os.fstat(fd).st_mode & _TYPE == _DIRECTORY
         try:
             self.mount = open_tree(fd, recursive=self.recursive and self.directory)
         except OSError as error:
             if error.errno != errno.EINVAL or self.recursive:
-                raise RootlessError(f"cannot bind {self.source}: {error.strerror}") from error
-            # Mounts of the host below it are locked together with it in a user namespace.
+                raise RootlessError(f"cannot bind {self.source}: {os.strerror(error.errno or 0)}") from error
+            # Mounts of the host below it are locked together with it in a user namespace: what holds for it is to
+            # hold for them.
             self.mount = open_tree(fd, recursive=True)
+            self.settings = [(on, off, propagation, True) for on, off, propagation, _ in self.settings]
         os.close(fd)
 
     def apply(self, site: Site) -> None:
@@ -277,16 +336,77 @@ class Bind:
         if self.mount < 0:
             site.notes.append(f"{self.target} is left out: the host has no {self.source}")
             return
+        if self.note:
+            site.notes.append(self.note)
         target = open_target(site, self.target, self.directory)
-        recursive = self.recursive and self.directory
-        mount_setattr(self.mount, self.restrict, propagation=self.propagation, recursive=recursive)
-        if self.relax:
-            try:
-                mount_setattr(self.mount, 0, clear=self.relax)
-            except PermissionError:
-                site.notes.append(f"{self.target} keeps the restrictions of the host's mount")
+        for setting in self.settings:
+            change(site, self.mount, self.target, setting)
         _attach(self.mount, target, self.target)
         os.close(self.mount)
+
+
+def open_source(source: str, beneath: str) -> int:
+    """Open a path of the host, or one below it on which no link is followed, as an ``O_PATH`` descriptor."""
+    if not beneath:
+        return os.open(source, O_PATH | os.O_CLOEXEC)
+    directory = os.open(source, O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return openat2(directory, beneath, O_PATH, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+    finally:
+        os.close(directory)
+
+
+def change(site: Site, mount: int, path: str, setting: Setting) -> None:
+    """Apply one setting. What the kernel has locked for this user stays, with a note; a restriction must hold."""
+    on, off, propagation, recursive = setting
+    try:
+        mount_setattr(mount, on, clear=off, propagation=propagation, recursive=recursive)
+        return
+    except PermissionError:
+        if not off:
+            raise
+    if on & MOUNT_ATTR_ATIME:
+        raise RootlessError(
+            f"cannot mount {path} with {_flags(on & MOUNT_ATTR_ATIME)}: users may not change how access times are kept"
+        )
+    mount_setattr(mount, on, propagation=propagation, recursive=recursive)
+    site.notes.append(f"{path} keeps the restrictions of the host's mount")
+
+
+class Remount:
+    """A change of what is mounted at a place inside already.
+
+    ``data`` are options for the file system itself (``None``: it stays as it is, as with the option ``bind``).
+    """
+
+    __slots__ = ("data", "settings", "target")
+
+    def __init__(self, target: str, settings: list[Setting], data: list[tuple[str, str | None]] | None) -> None:
+        self.target = target
+        self.settings = settings
+        self.data = data
+
+    def describe(self) -> str:
+        """``remount /data: ro size=1m``."""
+        words = [key if value is None else f"{key}={value}" for key, value in self.data or []]
+        return f"remount {self.target}: {' '.join(filter(None, [_told(self.settings), *words]))}"
+
+    def open(self, site: Site) -> None:
+        """Nothing to take from the host."""
+
+    def apply(self, site: Site) -> None:
+        """Change it."""
+        try:
+            mount = open_inside(site.root, self.target)
+            for setting in self.settings:
+                change(site, mount, self.target, setting)
+            if self.data:
+                reconfigure(mount, self.data)
+        except OSError as error:
+            reason = os.strerror(error.errno or errno.EINVAL)
+            hint = "nothing is mounted there" if error.errno == errno.EINVAL else ""
+            raise RootlessError(f"cannot remount {self.target}: {reason}", hint) from error
+        os.close(mount)
 
 
 class Cgroup:
@@ -372,6 +492,8 @@ class Device:
                 return
             raise RootlessError(f"cannot give the container {self.target}: {error.strerror}") from error
         self.mount = open_tree(fd)
+        if site.shared:
+            mount_setattr(self.mount, 0, propagation=MS_PRIVATE)
         if self.number == _NULL and site.null < 0:
             site.null = fd
         else:
@@ -383,6 +505,52 @@ class Device:
             return
         _attach(self.mount, make_file(site.root, self.target), self.target)
         os.close(self.mount)
+
+
+class Node(Device):
+    """A device node or FIFO of the container's own; of a device the host's is bound where none can be made."""
+
+    __slots__ = ("gid", "mode", "uid")
+
+    def __init__(
+        self, target: str, kind: str, number: tuple[int, int], mode: int = 0o666, uid: int = 0, gid: int = 0
+    ) -> None:
+        super().__init__(target, target, kind, number)
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
+
+    def describe(self) -> str:
+        """``node /dev/null: c 1:3 666 0:0``."""
+        number = "" if self.kind == "p" else f" {self.number[0]}:{self.number[1]}"
+        return f"node {self.target}: {self.kind}{number} {self.mode:o} {self.uid}:{self.gid}"
+
+    def open(self, site: Site) -> None:
+        """Nothing to take from the host."""
+
+    def apply(self, site: Site) -> None:
+        """Make it, or accept one of this kind and number that is there."""
+        head, _, name = self.target.rpartition("/")
+        kind = {"b": _BLOCK, "p": _FIFO}.get(self.kind, _CHARACTER)
+        device = 0 if kind == _FIFO else os.makedev(*self.number)
+        parent = make_directory(site.root, head or "/")
+        try:
+            os.mknod(name, kind | 0o600, device, dir_fd=parent)
+        except FileExistsError:
+            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            if status.st_mode & _TYPE != kind or status.st_rdev != device:
+                hint = "take it out of the root file system, or mount a tmpfs on /dev"
+                raise RootlessError(f"cannot make the device {self.target}: another file is there", hint) from None
+        except PermissionError:
+            os.close(parent)
+            super().open(site)
+            super().apply(site)
+            return
+        os.chown(name, self.uid, self.gid, dir_fd=parent, follow_symlinks=False)
+        node = os.open(name, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        os.chmod(f"/proc/self/fd/{node}", self.mode)
+        os.close(node)
+        os.close(parent)
 
 
 class Links:

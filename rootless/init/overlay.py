@@ -6,20 +6,24 @@ import errno
 import os
 
 from rootless.errors import RootlessError
-from rootless.init.ops import Site, open_target
+from rootless.init.ops import Site, open_source, open_target
 from rootless.init.rootfs import new_overlay
 from rootless.linux.libc import MS_PRIVATE
 from rootless.linux.mountapi import mount_setattr, move_mount
 
-_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-
 
 class Overlay:
-    """Directories of the host, topmost first, merged at ``target``; changes go to ``upper`` (empty: there are none)."""
+    """Directories of the host, topmost first, merged at ``target``; changes go to ``upper`` (empty: there are none).
 
-    __slots__ = ("attributes", "held", "lower", "target", "upper", "work")
+    ``beneath`` is a path below the only lower directory, on which no link is followed.
+    """
 
-    def __init__(self, target: str, lower: list[str], upper: str, work: str, attributes: int) -> None:
+    __slots__ = ("attributes", "beneath", "held", "lower", "target", "upper", "work")
+
+    def __init__(
+        self, target: str, lower: list[str], upper: str, work: str, attributes: int, beneath: str = ""
+    ) -> None:
+        self.beneath = beneath
         self.target = target
         self.lower = lower
         self.upper = upper
@@ -36,9 +40,10 @@ class Overlay:
         """Take the directories while the process still reaches what is the caller's."""
         for path in [*self.lower, *([self.upper, self.work] if self.upper else [])]:
             try:
-                self.held.append(os.open(path, _DIRECTORY))
+                self.held.append(open_source(path, self.beneath if path in self.lower else ""))
             except OSError as error:
-                raise RootlessError(f"cannot mount {path} on {self.target}: {error.strerror}") from error
+                reason = os.strerror(error.errno or errno.EINVAL)
+                raise RootlessError(f"cannot mount {path} on {self.target}: {reason}") from error
 
     def apply(self, site: Site) -> None:
         """Mount them by descriptor."""

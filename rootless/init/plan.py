@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from rootless.idmaps import IdMap
     from rootless.init.hooks import Hook
     from rootless.init.ops import Operation
+    from rootless.init.process import Attributes
     from storage.drivers.base import RootfsMount
 
 
@@ -68,6 +69,19 @@ class User:
         self.umask = umask
 
 
+class Listener:
+    """Who decides about the system calls that the filter leaves to another program (seccomp_unotify(2)).
+
+    ``path`` is of its socket, ``metadata`` a text for it.
+    """
+
+    __slots__ = ("metadata", "path")
+
+    def __init__(self, path: str, metadata: str) -> None:
+        self.path = path
+        self.metadata = metadata
+
+
 class Plan:
     """A container's start, ready to be executed. :meth:`describe` prints it, one line a step.
 
@@ -75,11 +89,12 @@ class Plan:
     """
 
     __slots__ = (
-        "apparmor", "arguments", "capabilities", "cleanup", "console_size", "copy_up", "cwd", "domainname",
-        "environment", "files_dir", "foreign", "fuse_overlayfs", "hooks", "hostname", "idmap", "joined", "limits",
-        "make_cwd", "masked", "namespaces", "no_new_privileges", "oom_score_adj", "operations", "passwd_entry",
-        "persona", "preserve_fds", "read_only_paths", "reaper", "root_propagation", "root_read_only", "rootfs",
-        "seccomp", "selinux", "sysctls", "terminal", "user", "wait_attached",
+        "apparmor", "arguments", "attributes", "capabilities", "cleanup", "console_size", "copy_up", "cwd",
+        "domainname", "environment", "files_dir", "foreign", "fuse_overlayfs", "hooks", "hostname", "idmap",
+        "idmapped", "joined", "limits", "listener", "make_cwd", "masked", "memory_policy", "namespaces", "net_devices",
+        "no_new_privileges", "oom_score_adj", "operations", "passwd_entry", "persona", "preserve_fds",
+        "read_only_paths", "reaper", "root_propagation", "root_read_only", "rootfs", "seccomp", "seccomp_flags",
+        "selinux", "sysctls", "terminal", "time_offsets", "user", "wait_attached", "warnings",
     )  # fmt: skip
 
     def __init__(
@@ -93,7 +108,7 @@ class Plan:
         masked: list[str],
         read_only_paths: list[str],
         root_read_only: bool,
-        root_propagation: int,
+        root_propagation: tuple[int, bool],
         hostname: str,
         domainname: str,
         sysctls: list[tuple[str, str]],
@@ -120,6 +135,14 @@ class Plan:
         cleanup: list[str],
         fuse_overlayfs: str,
         hooks: dict[str, list[Hook]],
+        attributes: Attributes | None = None,
+        memory_policy: tuple[int, bytes] | None = None,
+        time_offsets: bytes = b"",
+        seccomp_flags: int = 0,
+        listener: Listener | None = None,
+        net_devices: list[tuple[str, str]] | None = None,
+        idmapped: bool = False,
+        warnings: list[str] | None = None,
     ) -> None:
         self.rootfs = rootfs
         self.idmap = idmap
@@ -156,6 +179,14 @@ class Plan:
         self.cleanup = cleanup
         self.fuse_overlayfs = fuse_overlayfs
         self.hooks = hooks
+        self.attributes = attributes
+        self.memory_policy = memory_policy
+        self.time_offsets = time_offsets
+        self.seccomp_flags = seccomp_flags
+        self.listener = listener
+        self.net_devices = net_devices or []
+        self.idmapped = idmapped
+        self.warnings = warnings or []
         self.wait_attached = bool(hooks)
         self.foreign = False
 

@@ -6,7 +6,7 @@ import errno
 import os
 
 from rootless.errors import RootlessError
-from rootless.linux.libc import MS_PRIVATE, mount, pivot_root, umount
+from rootless.linux.libc import MS_PRIVATE, MS_SLAVE, mount, pivot_root, umount
 from rootless.linux.mountapi import (
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_RDONLY,
@@ -45,14 +45,18 @@ class Rootfs:
         self.entries: list[ToplevelEntry] = []
         self._held: list[int] = []
 
-    def reach(self) -> None:
-        """Open what only the caller can reach, while the process has its id."""
+    def reach(self, propagation: int = 0) -> None:
+        """Open what only the caller can reach, while the process has its id.
+
+        With ``propagation`` MS_SLAVE the root of a directory gets what is mounted in it outside later on.
+        """
         root = self.description
         try:
             self.target = os.open(root["merged"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             if root["kind"] in ("directory", "fuse-overlayfs"):
                 fd = open_tree(self.target, recursive=True)
-                mount_setattr(fd, 0, propagation=MS_PRIVATE, recursive=True)
+                kept = MS_SLAVE if propagation == MS_SLAVE else MS_PRIVATE
+                mount_setattr(fd, 0, propagation=kept, recursive=True)
                 self.mounts.append(fd)
             elif self.foreign and root["kind"] == "overlay":
                 self.description = self._by_descriptors(root)

@@ -11,10 +11,12 @@
       │ ◄──────────────────────────────────────── NAMESPACES ─ │
       │ (network: its helper opens the namespaces)             │
       │ ── MAPPED ───────────────────────────────────────────► │ becomes 0, is not dumpable any more, mounts
+      │ ◄─────────────────────────────────────────── MOUNTED ─ │ only with hooks: before the pivot
       │ (hooks)                                                │
-      │ ── ATTACHED ─────────────────────────────────────────► │ only where hooks need the moment before the pivot
+      │ ── ATTACHED ─────────────────────────────────────────► │
       │ ◄───────────────────────────────────────────── READY ─ │ with the terminal's descriptor
       │ ── START ────────────────────────────────────────────► │ execve: the socket closes
+      │ ◄────────────────────────────────────────── LISTENER ─ │ only with a filter that asks another program
       │ ◄──── EXITED ─────────── │  on the socket of its own, which is the caller's lifeline too
 
 FAILED may come instead of any of the child's messages. A closed socket means that its holder is gone.
@@ -35,9 +37,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     Value = str | bytes | int | None | list[str] | list[int]
 
-UNSHARED, INIT, NAMESPACES, MAPPED, ATTACHED, READY, START, FAILED, EXITED, PLACE = range(1, 11)
+UNSHARED, INIT, NAMESPACES, MAPPED, ATTACHED, READY, START, FAILED, EXITED, PLACE, MOUNTED, LISTENER = range(1, 13)
 NAMES = (
     "CLOSED", "UNSHARED", "INIT", "NAMESPACES", "MAPPED", "ATTACHED", "READY", "START", "FAILED", "EXITED", "PLACE",
+    "MOUNTED", "LISTENER",
 )  # fmt: skip
 CLOSED = 0
 _LIMIT = 1 << 16

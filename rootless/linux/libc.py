@@ -36,6 +36,7 @@ else:
 CLONE_NEWTIME, CLONE_NEWNS, CLONE_NEWCGROUP = 0x80, 0x20000, 0x2000000
 CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER = 0x4000000, 0x8000000, 0x10000000
 CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
+CLONE_FILES = 0x400
 
 # mount(2), umount2(2)
 MS_NODEV = 4
@@ -57,6 +58,7 @@ _KEYCTL_JOIN_SESSION_KEYRING = 1
 
 # System calls that have another number on x86_64 than on the architectures with the generic table.
 _X86_64 = os.uname().machine == "x86_64"
+SYS_CLONE = 56 if _X86_64 else 220
 SYS_PIVOT_ROOT = 155 if _X86_64 else 41
 SYS_KEYCTL = 250 if _X86_64 else 219
 SYS_SECCOMP = 317 if _X86_64 else 277
@@ -116,6 +118,7 @@ _setrlimit = function("setrlimit", c_int, c_void_p)
 _close_range = system_call(c_uint, c_uint, c_uint)
 _pivot_root = system_call(c_char_p, c_char_p)
 _keyctl = system_call(c_int, c_char_p)
+_clone = system_call(c_ulong, c_void_p, c_void_p, c_void_p, c_void_p)
 
 
 def unshare(flags: int) -> None:
@@ -128,6 +131,14 @@ def setns(fd: int, kind: int, path: Path | None = None) -> None:
     """setns(2): join the namespace ``fd`` of the kind ``CLONE_NEW*``; ``path`` is for the error alone."""
     if _setns(fd, kind):
         fail("setns", path)
+
+
+def clone(flags: int) -> int:
+    """clone(2) with the caller's stack, as fork(2) is: 0 in the child. For a process of one thread."""
+    pid = _clone(SYS_CLONE, flags, None, None, None, None)
+    if pid < 0:
+        fail("clone")
+    return pid
 
 
 def mount(source: Path | None, target: Path, kind: str | None, flags: int, data: Path | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The mount calls that work on descriptors: fsopen(2), fsmount(2), open_tree(2), move_mount(2), mount_setattr(2)."""
+"""The mount calls that work on descriptors: fsopen(2), fspick(2), open_tree(2), move_mount(2), mount_setattr(2)…"""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ if TYPE_CHECKING:
 AT_EMPTY_PATH, AT_RECURSIVE, AT_SYMLINK_NOFOLLOW = 0x1000, 0x8000, 0x100
 _OPEN_TREE_CLONE, _CLOEXEC = 1, os.O_CLOEXEC
 _MOVE_MOUNT_F_EMPTY_PATH, _MOVE_MOUNT_T_EMPTY_PATH = 0x4, 0x40
-_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CREATE = 0, 1, 6
-_FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
+_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CREATE, _FSCONFIG_RECONFIGURE = 0, 1, 6, 7
+_FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = _FSPICK_CLOEXEC = 1
+_FSPICK_EMPTY_PATH = 8
 
 # Attributes of one mount: mount_setattr(2)
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
 MOUNT_ATTR_ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_STRICTATIME = 0x70, 0x10, 0x20
 MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOSYMFOLLOW = 0x80, 0x200000
+MOUNT_ATTR_IDMAP = 0x100000
 
 _open_tree = system_call(c_int, c_char_p, c_uint)
 _move_mount = system_call(c_int, c_char_p, c_int, c_char_p, c_uint)
 _fsopen = system_call(c_char_p, c_uint)
 _fsconfig = system_call(c_int, c_uint, c_char_p, c_char_p, c_int)
 _fsmount = system_call(c_int, c_uint, c_uint)
+_fspick = system_call(c_int, c_char_p, c_uint)
 _mount_setattr = system_call(c_int, c_char_p, c_uint, c_char_p, c_ulong)
 
 
@@ -61,6 +64,30 @@ def mount_setattr(
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     if _mount_setattr(442, mount, b"", flags, pack("QQQQ", attributes, clear, propagation, 0), 32):
         fail("mount_setattr")
+
+
+def map_ids(mount: int, user_namespace: int, *, recursive: bool = False) -> None:
+    """Show the files of the detached mount ``mount`` with other owners, by the map of a user namespace (a descriptor).
+
+    An id that is stored is shown as the id of the initial user namespace that the map gives it (MOUNT_ATTR_IDMAP).
+    """
+    flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+    if _mount_setattr(442, mount, b"", flags, pack("QQQQ", MOUNT_ATTR_IDMAP, 0, 0, user_namespace), 32):
+        fail("mount_setattr")
+
+
+def reconfigure(mount: int, options: list[tuple[str, str | None]]) -> None:
+    """Change options of the file system itself that is mounted at ``mount``: the remount of fspick(2)."""
+    context = _fspick(433, mount, b"", _FSPICK_CLOEXEC | _FSPICK_EMPTY_PATH)
+    if context < 0:
+        fail("fspick")
+    try:
+        for key, value in options:
+            fsconfig(context, key, value)
+        if _fsconfig(431, context, _FSCONFIG_RECONFIGURE, None, None, 0):
+            fail("fsconfig reconfigure")
+    finally:
+        os.close(context)
 
 
 def fsopen(kind: str) -> int:

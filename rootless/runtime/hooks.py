@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rootless.runtime.spec import Spec
 
-SPEC_VERSION = "1.2.0"
+SPEC_VERSION = "1.3.0"
 
 
 def state_document(spec: Spec, container_id: str, bundle: str, pid: int, status: str) -> bytes:

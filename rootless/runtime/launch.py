@@ -10,14 +10,14 @@ from rootless.idmaps import default_map
 from rootless.init import shim, wire
 from rootless.init.identity import Identity
 from rootless.linux import pidfd, signals
-from rootless.linux.libc import CLONE_NEWUSER, PR_SET_CHILD_SUBREAPER, prctl
+from rootless.linux.libc import CLONE_NEWTIME, CLONE_NEWUSER, PR_SET_CHILD_SUBREAPER, prctl
 from rootless.userns import await_helpers, direct, run_in_userns, start_helpers, write_maps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rootless.init.plan import Plan
+    from rootless.init.plan import Listener, Plan
     from rootless.init.wire import Channel, Value
 
 _KILLED = 137
@@ -35,8 +35,8 @@ class Process:
     """
 
     __slots__ = (
-        "_early", "_lifeline", "_status", "_wire", "console_fd", "detached", "notes", "pid", "pidfd", "resolved_user",
-        "shim_pid",
+        "_early", "_lifeline", "_listener", "_status", "_wire", "console_fd", "detached", "notes", "pid", "pidfd",
+        "resolved_user", "shim_pid",
     )  # fmt: skip
 
     def __init__(self, shim_pid: int, wire_end: Channel, lifeline: Channel, detached: bool) -> None:
@@ -51,20 +51,22 @@ class Process:
         self.console_fd = -1
         self.resolved_user = Identity(0, 0, [], "", "", True)
         self.notes: list[str] = []
+        self._listener: Listener | None = None
 
     def fileno(self) -> int:
         """A descriptor that becomes readable when the container has ended, for poll(2)."""
         return self._lifeline.fileno()
 
     def start(self, state: bytes = b"") -> None:
-        """Let the program start; ``state`` is for the ``startContainer`` hooks.
+        """Let the program start; ``state`` is for the ``startContainer`` hooks and a seccomp listener.
 
         Raises ``RootlessError`` with exit code 126 or 127 if it cannot be executed.
         """
-        self._wire.send(wire.START, state)
-        kind, values = self._wire.receive()
-        if kind == wire.FAILED:
-            self._fail(values)
+        try:
+            _let_go(self._wire, state, self._listener)
+        except RootlessError:
+            self.close()
+            raise
         self._wire.close()
 
     def kill(self, signal: int) -> bool:
@@ -137,40 +139,71 @@ def failure(values: tuple[Value, ...]) -> RootlessError:
     return kind(str(message), str(hint), int(str(code)))
 
 
-def release(directory: str, state: bytes) -> None:
+def _let_go(channel: Channel, state: bytes, listener: Listener | None) -> None:
+    """Send START and wait for the execve; a descriptor for the listener is passed on to it."""
+    _send_state(channel, wire.START, state)
+    kind, values = channel.receive()
+    if kind == wire.LISTENER and listener and isinstance(values[-1], int):
+        from rootless.runtime.listener import forward
+
+        forward(listener, state, values[-1])
+        kind, values = channel.receive()
+    if kind == wire.FAILED:
+        raise failure(values)
+
+
+def _send_state(channel: Channel, kind: int, state: bytes) -> None:
+    """A message with the state in a descriptor, as there is no bound to the annotations in it."""
+    if not state:
+        channel.send(kind)
+        return
+    memory = os.memfd_create("state")
+    os.write(memory, state)
+    channel.send(kind, fd=memory)
+    os.close(memory)
+
+
+def release(directory: str, state: bytes, listener: Listener | None = None) -> None:
     """Let the program start of a container whose init waits at the gate (`GATE`) in ``directory``.
 
-    ``state`` is for the ``startContainer`` hooks. Raises ``RootlessError``; also when nobody waits there.
+    ``state`` is for the ``startContainer`` hooks and for the ``listener`` (`runtime.process.listener`). Raises
+    ``RootlessError``; also when nobody waits there. When the listener could not be told, the caller is to end the
+    container.
     """
     try:
         channel = wire.connect(directory, GATE)
     except OSError:
         raise RootlessError("cannot start the container: it does not wait for its start") from None
-    channel.send(wire.START, state)
-    kind, values = channel.receive()
-    channel.close()
-    if kind == wire.FAILED:
-        raise failure(values)
+    try:
+        _let_go(channel, state, listener)
+    finally:
+        channel.close()
 
 
 def create(
     plan: Plan,
     streams: tuple[int, int, int] = (0, 1, 2),
-    on_created: Callable[[int], bytes | None] | None = None,
+    on_created: Callable[[int], None] | None = None,
     *,
+    on_mounted: Callable[[int], bytes] | None = None,
     place: Callable[[int], int] | None = None,
     detached: wire.Detached | None = None,
 ) -> Process:
     """Make the container up to the point where only the program is missing.
 
     ``streams`` become its 0, 1 and 2 unless the plan has a terminal. ``on_created`` is called with init's pid as soon
-    as its namespaces exist, and should not wait; with hooks in the plan it returns the state (JSON) that they get.
+    as its namespaces exist, and should not wait. ``on_mounted`` is called, if the plan has hooks, when everything is
+    mounted and the root not yet changed; it runs the caller's hooks and returns the state (JSON) for the others.
     ``place`` is called with the shim's pid before it does anything, and returns an open cgroup.procs of the control
     group that the container is to be in, -1 for none. The process must have one thread only; with ``detached`` it
     adopts orphans from now on (PR_SET_CHILD_SUBREAPER in prctl(2)). Raises ``RootlessError``; then nothing is left
     running.
     """
     load_for(plan)
+    if plan.idmapped:
+        from rootless.runtime.idmapped import let_go, take
+
+        take(plan.operations)
     plan.foreign = not plan.idmap.maps_caller()
     if plan.foreign:
         give_writable_layer(plan)
@@ -190,13 +223,16 @@ def create(
     other.close()
     far_end.close()
     process = Process(pid, caller, lifeline, detached is not None)
+    process._listener = plan.listener
     try:
         if place:
             fd = place(pid)
             lifeline.send(wire.PLACE, fd=fd if fd >= 0 else None)
             if fd >= 0:
                 os.close(fd)
-        _shake_hands(process, plan, caller, lifeline, on_created)
+        if plan.idmapped:
+            let_go(plan.operations)
+        _shake_hands(process, plan, caller, lifeline, on_created, on_mounted)
     except BaseException:
         process.close()
         raise
@@ -224,6 +260,12 @@ def load_for(plan: Plan) -> None:
         from rootless.linux import lsm  # noqa: F401
     if plan.hooks:
         from rootless.init import hooks  # noqa: F401
+    if plan.oom_score_adj is not None or plan.memory_policy:
+        from rootless.init import process  # noqa: F401
+    if plan.listener:
+        from rootless.init import listener  # noqa: F401
+    if plan.namespaces & CLONE_NEWTIME:
+        from rootless.init import clocks  # noqa: F401
     if plan.cleanup:
         from rootless.init import delete  # noqa: F401
     if plan.copy_up or any(getattr(step, "copy_up", False) for step in plan.operations):
@@ -258,7 +300,8 @@ def _shake_hands(
     plan: Plan,
     caller: Channel,
     lifeline: Channel,
-    on_created: Callable[[int], bytes | None] | None,
+    on_created: Callable[[int], None] | None,
+    on_mounted: Callable[[int], bytes] | None,
 ) -> None:
     expect = process._expect
     expect(wire.UNSHARED)
@@ -283,14 +326,29 @@ def _shake_hands(
             lifeline.send(wire.MAPPED)
         process.forget_shim()
     # Before init may become 0 and undumpable: afterwards its namespaces cannot be opened by the network's helper.
-    state = on_created(process.pid) if on_created else None
+    if plan.attributes:
+        from rootless.init.process import set_io_priority
+
+        set_io_priority(plan.attributes, process.pid)
+    if plan.net_devices:
+        from rootless.runtime.netdevices import move
+
+        move(plan.net_devices, process.pid)
+    if on_created:
+        on_created(process.pid)
     caller.send(wire.MAPPED)
     if plan.wait_attached:
-        caller.send(wire.ATTACHED, state or b"")
+        expect(wire.MOUNTED)
+        _send_state(caller, wire.ATTACHED, on_mounted(process.pid) if on_mounted else b"")
     values = expect(wire.READY)
+    if plan.attributes:
+        # Late, as a policy with a budget of time would count what has been done until here.
+        from rootless.init.process import set_scheduler
+
+        set_scheduler(plan.attributes, process.pid)
     uid, gid, home, groups, notes = values[:5]
     assert isinstance(uid, int) and isinstance(gid, int) and isinstance(groups, list) and isinstance(notes, list)
     process.resolved_user = Identity(uid, gid, [int(str(group)) for group in groups], str(home), "", True)
-    process.notes = [str(note) for note in notes]
+    process.notes = [*plan.warnings, *(str(note) for note in notes)]
     if plan.terminal and isinstance(values[-1], int):
         process.console_fd = values[-1]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from rootless.errors import RootlessError
-from rootless.init.plan import Capabilities, Limit, User
+from rootless.init.plan import Capabilities, Limit, Listener, User
+from rootless.linux.seccomp import FLAG_NEW_LISTENER, Filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rootless.init.process import Attributes
     from rootless.runtime.spec import Extras, Linux, Process
 
 _RLIMITS = (
@@ -39,17 +41,25 @@ def user(process: Process, extras: Extras) -> User:
     )
 
 
-def capabilities(process: Process) -> Capabilities:
-    """The five sets. Inheritable is what ambient needs and no more (CVE-2022-27650 and its kin)."""
+def capabilities(process: Process, warnings: list[str] | None = None) -> Capabilities:
+    """The five sets. Names that there are not are left out, with a warning (config.md, "Linux Process")."""
     from rootless.security.capabilities import NAMES, mask
 
-    sets = process.get("capabilities") or {}
-    for name in {name for names in sets.values() for name in names}:  # type: ignore[attr-defined]
-        if name not in NAMES:
-            raise RootlessError(f"cannot give the capability {name!r}: there is none of that name")
-    bounding, permitted = mask(sets.get("bounding", [])), mask(sets.get("permitted", []))
-    ambient = mask(sets.get("ambient", [])) & permitted
-    return Capabilities(bounding, mask(sets.get("effective", [])) & permitted, permitted, ambient, ambient)
+    sets: dict[str, list[str]] = process.get("capabilities") or {}  # type: ignore[assignment]
+    known = {}
+    for kind, names in sets.items():
+        known[kind] = mask(name for name in names or [] if name in NAMES)
+        unknown = [name for name in names or [] if name not in NAMES]
+        if unknown and warnings is not None:
+            warnings.append(f"unknown capabilities in {kind} are left out: {', '.join(unknown)[:200]}")
+    bounding, permitted = known.get("bounding", 0), known.get("permitted", 0)
+    # A program can only keep what it may inherit, and may inherit only what is not out of bounds (capabilities(7)).
+    ambient = known.get("ambient", 0) & permitted & bounding
+    inheritable = known.get("inheritable", 0) & bounding | ambient
+    if warnings is not None and ambient != known.get("ambient", 0):
+        warnings.append("ambient capabilities that are not permitted or not in the bounding set are left out")
+    effective = known.get("effective", 0) & permitted
+    return Capabilities(bounding, effective, permitted, inheritable, ambient)
 
 
 def call_filter(linux: Linux, process: Process, extras: Extras) -> bytes | None:
@@ -96,9 +106,40 @@ def limits(process: Process) -> list[Limit]:
 
 def personality(linux: Linux) -> int | None:
     """The execution domain for personality(2), ``None`` for no change."""
-    if "personality" not in linux:
+    chosen = linux.get("personality")
+    if not chosen:
         return None
-    domain = linux["personality"].get("domain", "LINUX")
+    domain = chosen.get("domain", "LINUX")
     if domain not in _PERSONALITIES:
-        raise RootlessError(f"cannot use the personality {domain!r}")
+        raise RootlessError(f"cannot use the personality {domain!r}", f"it is one of {', '.join(_PERSONALITIES)}")
+    if chosen.get("flags"):
+        raise RootlessError("cannot use flags of linux.personality: the specification knows none yet")
     return _PERSONALITIES[domain]
+
+
+def attributes(process: Process) -> Attributes | None:
+    """Scheduling, I/O priority and processors, ``None`` where the Spec says nothing of them."""
+    if not (process.get("scheduler") or process.get("ioPriority") or process.get("execCPUAffinity")):
+        return None
+    from rootless.runtime.attributes import of_process
+
+    return of_process(process)
+
+
+def memory_policy(linux: Linux) -> tuple[int, bytes] | None:
+    """Mode and nodes for set_mempolicy(2), ``None`` for no change."""
+    if not linux.get("memoryPolicy"):
+        return None
+    from rootless.runtime.attributes import memory_policy as read
+
+    return read(linux)
+
+
+def listener(linux: Linux, call_filter: bytes | None) -> Listener | None:
+    """Whom the filter asks about system calls, ``None`` if it asks nobody."""
+    if not isinstance(call_filter, Filter) or not call_filter.flags & FLAG_NEW_LISTENER:
+        return None
+    profile = linux.get("seccomp") or {}
+    if not profile.get("listenerPath"):
+        raise RootlessError("cannot ask another program about system calls: config.json names no listenerPath")
+    return Listener(profile["listenerPath"], profile.get("listenerMetadata") or "")

@@ -1,4 +1,4 @@
-"""Typed views of the OCI runtime specification's ``config.json``, version 1.2: what this runtime reads of it."""
+"""Typed views of the OCI runtime specification's ``config.json``, version 1.3: what this runtime reads of it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,26 @@ if TYPE_CHECKING:
         path: str
         readonly: bool
 
+    class IdMapping(TypedDict):
+        """One row of an id map."""
+
+        containerID: int
+        hostID: int
+        size: int
+
     class Mount(TypedDict, total=False):
-        """One entry of ``mounts``."""
+        """One entry of ``mounts``.
+
+        ``beneath`` is this project's own: a path below the directory ``source``, on which no link is followed.
+        """
 
         destination: str
         type: str
         source: str
         options: list[str]
+        uidMappings: list[IdMapping]
+        gidMappings: list[IdMapping]
+        beneath: str
 
     class User(TypedDict, total=False):
         """The process's ids."""
@@ -69,19 +82,15 @@ if TYPE_CHECKING:
         oomScoreAdj: int
         apparmorProfile: str
         selinuxLabel: str
+        scheduler: dict[str, Any]
+        ioPriority: dict[str, Any]
+        execCPUAffinity: dict[str, str]
 
     class Namespace(TypedDict, total=False):
         """A namespace: new, or the existing one at ``path``."""
 
         type: str
         path: str
-
-    class IdMapping(TypedDict):
-        """One row of an id map."""
-
-        containerID: int
-        hostID: int
-        size: int
 
     class Device(TypedDict, total=False):
         """A device node."""
@@ -90,11 +99,26 @@ if TYPE_CHECKING:
         type: str
         major: int
         minor: int
+        fileMode: int
+        uid: int
+        gid: int
 
     class Personality(TypedDict, total=False):
         """The execution domain."""
 
         domain: str
+        flags: list[str]
+
+    class TimeOffset(TypedDict, total=False):
+        """How far a clock of the container is ahead of the host's."""
+
+        secs: int
+        nanosecs: int
+
+    class NetDevice(TypedDict, total=False):
+        """A network device of the host's that moves into the container; ``name`` is its name there."""
+
+        name: str
 
     class Linux(TypedDict, total=False):
         """The Linux section."""
@@ -112,6 +136,10 @@ if TYPE_CHECKING:
         personality: Personality
         resources: dict[str, Any]
         cgroupsPath: str
+        timeOffsets: dict[str, TimeOffset]
+        memoryPolicy: dict[str, Any]
+        intelRdt: dict[str, Any]
+        netDevices: dict[str, NetDevice]
 
     class Spec(TypedDict, total=False):
         """``config.json``."""

@@ -13,6 +13,7 @@ import os
 import zlib
 
 from rootless.errors import RootlessError
+from rootless.linux.seccomp import Filter
 from rootless.paths import cache_dir
 from rootless.security.capabilities import mask
 
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
 
     from rootless.security.seccomp_profile import Profile, SpecSeccomp
 
-_FORMAT = 1
+_FORMAT = 2
 """Raised with every change of the compiler that changes its output."""
 
 _OPENS_NESTED = "CAP_SYS_ADMIN"
 _PROFILES = os.path.dirname(os.path.abspath(__file__)) + "/profiles/"
 _MAX_PROFILE = 4 << 20
 _MAX_PROGRAM = 4096 * 8  # BPF_MAXINSNS instructions of 8 bytes
+_FLAGS = 4
+_TRAILER = _FLAGS + 8
 
 
 def default_profile(caps: Iterable[str], hardened: bool = False) -> SpecSeccomp:
@@ -58,8 +61,8 @@ def _further(hardened: bool, nested: bool) -> list[str]:
 
 def program(
     profile: Profile | str | None, caps: Iterable[str], hardened: bool = False, nested: bool = False
-) -> bytes:
-    """The filter as BPF, 8 bytes an instruction, ready for `linux.seccomp.load`.
+) -> Filter:
+    """The filter as BPF, with the profile's flags, ready for `linux.seccomp.load`.
 
     ``profile`` is the path of a JSON profile, a parsed one (also ``linux.seccomp`` of a Spec), or None for the
     built-in one. ``caps`` is the container's bounding set. ``nested``: it lets a container engine run inside, see
@@ -100,7 +103,7 @@ def program(
     return _cached(sha256(dumps(given).encode()).hexdigest(), names, check)
 
 
-def unpacker_program() -> bytes:
+def unpacker_program() -> Filter:
     """The filter of the processes that unpack layers, see `confine`."""
     source = _read(_PROFILES + "unpacker.json")
     identity = f"unpacker-{len(source):x}-{zlib.crc32(source):08x}"
@@ -113,7 +116,7 @@ def unpacker_program() -> bytes:
     return _cached(identity, set(), load)
 
 
-def _cached(identity: str, caps: set[str], load: Callable[[], Profile]) -> bytes:
+def _cached(identity: str, caps: set[str], load: Callable[[], Profile]) -> Filter:
     machine = os.uname()
     directory = cache_dir() + "/seccomp"
     path = f"{directory}/{_FORMAT}-{identity}-{mask(caps):x}-{machine.machine}-{machine.release}"
@@ -121,37 +124,42 @@ def _cached(identity: str, caps: set[str], load: Callable[[], Profile]) -> bytes
     if found:
         return found
     from rootless.security.seccomp_compile import compile_rules
-    from rootless.security.seccomp_profile import to_spec
+    from rootless.security.seccomp_profile import flag_bits, to_spec
 
-    code = compile_rules(to_spec(load(), caps))
+    spec = to_spec(load(), caps)
+    code = Filter.of(compile_rules(spec), flag_bits(spec))
     _store(directory, path, code)
     return code
 
 
-def _stored(path: str) -> bytes:
-    """The program in ``path``; empty if it is not there, not ours, or damaged."""
+def _stored(path: str) -> Filter | None:
+    """The program in ``path``, ``None`` if it is not there, not ours, or damaged."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return b""
+        return None
     try:
         status = os.fstat(fd)
         if status.st_mode != 0o100600 or status.st_uid != os.geteuid():
-            return b""
-        data = os.read(fd, _MAX_PROGRAM + 8)
+            return None
+        data = os.read(fd, _MAX_PROGRAM + _TRAILER)
     except OSError:
-        return b""
+        return None
     finally:
         os.close(fd)
-    code = data[:-8]
-    return code if code and data[-8:] == _trailer(code) else b""
+    code, trailer = data[:-_TRAILER], data[-_TRAILER:]
+    if not code or trailer[_FLAGS:] != b"%08x" % zlib.crc32(code + trailer[:_FLAGS]):
+        return None
+    return Filter.of(code, int(trailer[:_FLAGS], 16))
 
 
-def _trailer(code: bytes) -> bytes:
-    return b"%08x" % zlib.crc32(code)
+def _trailer(code: Filter) -> bytes:
+    """The flags and a check sum of all."""
+    flags = b"%04x" % code.flags
+    return flags + b"%08x" % zlib.crc32(code + flags)
 
 
-def _store(directory: str, path: str, code: bytes) -> None:
+def _store(directory: str, path: str, code: Filter) -> None:
     """Keep ``code`` for the next start; a cache that cannot be written only costs time."""
     from storage.atomic import write
     from storage.errors import StorageError

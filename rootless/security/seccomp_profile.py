@@ -11,6 +11,13 @@ import os
 from typing import Any, TypedDict, cast
 
 from rootless.errors import RootlessError
+from rootless.linux.seccomp import (
+    FLAG_LOG,
+    FLAG_NEW_LISTENER,
+    FLAG_SPEC_ALLOW,
+    FLAG_WAIT_KILLABLE_RECV,
+    is_supported,
+)
 from storage.errors import StorageError
 from storage.jsonfast import loads
 
@@ -81,8 +88,14 @@ ACTIONS = (
 OPERATORS = (
     "SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_MASKED_EQ",
 )  # fmt: skip
-FLAGS = ("SECCOMP_FILTER_FLAG_TSYNC",)
-"""It asks for the filter in every thread; the process that loads ours has one."""
+FLAGS = {
+    "SECCOMP_FILTER_FLAG_TSYNC": 0,
+    "SECCOMP_FILTER_FLAG_LOG": FLAG_LOG,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": FLAG_SPEC_ALLOW,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": FLAG_WAIT_KILLABLE_RECV,
+}
+"""For seccomp(2). TSYNC asks for the filter in every thread; the process that loads ours has one."""
+NOTIFY = "SCMP_ACT_NOTIFY"
 
 # The machine (uname -m) in the profiles' two vocabularies.
 _NATIVE = {
@@ -120,10 +133,10 @@ def check(document: Any) -> Profile:
     if document.get("defaultAction") is not None:
         _action(document["defaultAction"], "defaultAction")
     _number(document.get("defaultErrnoRet"), 4095, "defaultErrnoRet")
-    for text in ("listenerPath", "listenerMetadata"):
-        _need(not document.get(text), f"{text} is not supported: system calls cannot be passed to another program")
-    for flag in _list(document.get("flags"), "flags"):
-        _need(flag in FLAGS, f"the flag {flag!r} is not supported")
+    for key in ("listenerPath", "listenerMetadata"):
+        _need(isinstance(document.get(key) or "", str), f"{key} is not a text")
+    for flag in _strings(document.get("flags"), "flags"):
+        _need(flag in FLAGS, f"the flag {flag!r} is not known")
     _strings(document.get("architectures"), "architectures")
     for entry in _list(document.get("archMap"), "archMap"):
         _need(isinstance(entry, dict), "archMap holds something else than objects")
@@ -133,6 +146,9 @@ def check(document: Any) -> Profile:
     _need(len(rules) <= _MAX_RULES, f"more than {_MAX_RULES} rules")
     for number, rule in enumerate(rules):
         _rule(rule, f"rule {number + 1}")
+    asks = [rule for rule in rules if rule["action"] == NOTIFY]
+    _need(document.get("defaultAction") != NOTIFY, f"{NOTIFY} cannot be the default: the start itself would wait")
+    _need(not asks or bool(document.get("listenerPath")), f"{NOTIFY} needs a listenerPath")
     return cast("Profile", document)
 
 
@@ -159,6 +175,22 @@ def to_spec(profile: Profile, caps: set[str], machine: str = "", release: str = 
         _resolved(rule) for rule in profile.get("syscalls") or () if _counts(rule, caps, arch, kernel)
     ]
     return found
+
+
+def supported_flags() -> list[str]:
+    """Those of `FLAGS` that this kernel takes."""
+    return [name for name, flag in FLAGS.items() if is_supported(flag)]
+
+
+def flag_bits(seccomp: SpecSeccomp) -> int:
+    """The flags of seccomp(2) for a resolved profile; a rule that asks another program needs a listener."""
+    bits = 0
+    for flag in seccomp.get("flags") or ():
+        bits |= FLAGS[flag]
+    if any(rule["action"] == NOTIFY for rule in seccomp["syscalls"]):
+        return bits | FLAG_NEW_LISTENER
+    # Only with a listener does the kernel take this one.
+    return bits & ~FLAG_WAIT_KILLABLE_RECV
 
 
 def _resolved(rule: Rule) -> Rule:
@@ -221,7 +253,6 @@ def _rule(rule: Any, where: str) -> None:
 
 def _action(value: Any, where: str) -> None:
     _need(value in ACTIONS, f"{where}: the action {value!r} is not known")
-    _need(value != "SCMP_ACT_NOTIFY", f"{where}: SCMP_ACT_NOTIFY is not supported")
 
 
 def _number(value: Any, largest: int, where: str) -> None:

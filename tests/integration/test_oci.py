@@ -313,7 +313,7 @@ def changed(place: str, value: object) -> dict[str, Any]:
         ("linux.resources", {"pids": {"limit": 10}}, "linux.resources.pids"),
         ("linux.intelRdt", {"closID": "x"}, "Intel RDT is not supported"),
         ("linux.timeOffsets", {"monotonic": {"secs": 1}}, "linux.timeOffsets"),
-        ("process.scheduler", {"policy": "SCHED_IDLE"}, "process.scheduler"),
+        ("process.scheduler", {"policy": "SCHED_X"}, "process.scheduler"),
         ("process.apparmorProfile", "x", "AppArmor"),
         ("linux.mountLabel", "x", "SELinux"),
         ("linux.namespaces", [{"type": "mount"}, {"type": "uts"}], "without a user namespace: only root may"),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         options: list[str]
 
 
+_RESTRICTIONS = ("ro", "nosuid", "nodev", "noexec")
 READ_ONLY_TMPFS = ("/run", "/tmp", "/var/tmp")
 
 
@@ -87,4 +88,13 @@ def combine(defaults: list[Mount], own: list[Mount]) -> list[Mount]:
     """The container's mounts in mounting order, parents first; a mount of the user's replaces a default one."""
     taken = {mount["destination"] for mount in own}
     kept = [mount for mount in defaults if mount["destination"] not in taken]
-    return sorted(kept + own, key=lambda mount: mount["destination"].count("/"))
+    both = [_for_all_below(mount) for mount in kept + own]
+    return sorted(both, key=lambda mount: mount["destination"].count("/"))
+
+
+def _for_all_below(mount: Mount) -> Mount:
+    """The mount with restrictions that hold for what the host has mounted below a recursive bind, too."""
+    options = mount.get("options") or []
+    if "rbind" not in options:
+        return mount
+    return {**mount, "options": [f"r{word}" if word in _RESTRICTIONS else word for word in options]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from struct import unpack
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ uids: 0:1000:1 1:100000:65536
 gids: 0:1000:1 1:100000:65536
 root: directory /bundle/rootfs
 mount proc on /proc: nosuid,nodev,noexec
-mount tmpfs on /dev: nosuid mode=755 size=65536k
+mount tmpfs on /dev: nosuid,strictatime mode=755 size=65536k
 device /dev/null: c 1:3
 device /dev/zero: c 1:5
 device /dev/full: c 1:7
@@ -130,26 +131,99 @@ def test_joined_namespace() -> None:
     assert "join net: /proc/1/ns/net" in compiled(given).describe()
 
 
+PRIVATE, SLAVE, SHARED = 1 << 18, 1 << 19, 1 << 20
+
+
 @pytest.mark.parametrize(
-    ("words", "recursive", "restrict", "relax", "propagation"),
+    ("words", "recursive", "settings"),
     [
-        (["bind"], False, 0, 0, 1 << 18),
-        (["rbind", "rw"], True, 0, 0, 1 << 18),
-        (["rbind", "ro", "rw"], True, 0, 0, 1 << 18),
-        (["rbind", "rw", "ro", "nosuid"], True, 3, 0, 1 << 18),
-        (["rbind", "rro", "rslave"], True, 1, 0, 1 << 19),
-        (["bind", "exec", "dev", "suid", "shared"], False, 0, 14, 1 << 20),
-        (["rbind", "noatime"], True, 0x10, 0x70, 1 << 18),
+        (["bind"], False, [(0, 0, PRIVATE, True)]),
+        (["rbind", "rw"], True, [(0, 0, PRIVATE, True), (0, 1, 0, False)]),
+        (["rbind", "ro", "rw"], True, [(0, 0, PRIVATE, True), (0, 1, 0, False)]),
+        (["rbind", "rw", "ro", "nosuid"], True, [(0, 0, PRIVATE, True), (3, 0, 0, False)]),
+        (["rbind", "rro", "rslave"], True, [(1, 0, 0, True), (0, 0, SLAVE, True)]),
+        (["rbind", "rro", "rnosuid", "rrw"], True, [(2, 1, PRIVATE, True)]),
+        (["bind", "exec", "dev", "suid", "shared"], False, [(0, 14, 0, False), (0, 0, SHARED, False)]),
+        (["rbind", "noatime"], True, [(0, 0, PRIVATE, True), (0x10, 0x70, 0, False)]),
+        (["rbind", "rstrictatime", "rrelatime"], True, [(0, 0x70, PRIVATE, True)]),
+        (["bind", "nosymfollow", "nodiratime"], False, [(0, 0, PRIVATE, True), (0x200080, 0, 0, False)]),
+        (["bind", "defaults", "nofail", "silent"], False, [(0, 0, PRIVATE, True)]),
     ],
 )
-def test_bind_options(words: list[str], recursive: bool, restrict: int, relax: int, propagation: int) -> None:
+def test_bind_options(words: list[str], recursive: bool, settings: list[tuple[int, int, int, bool]]) -> None:
     given = bundles.spec("true")
     given["mounts"] = [bundles.mount("/x/../y/./z", "bind", *words, source="/s")]
     step = compiled(given).operations[0]
     assert isinstance(step, ops.Bind)
-    assert (step.target, step.recursive, step.restrict, step.relax, step.propagation) == (
-        "/y/z", recursive, restrict, relax, propagation,
-    )  # fmt: skip
+    assert (step.target, step.recursive, step.settings) == ("/y/z", recursive, settings)
+
+
+ROOT = IdMap([(0, 0, 0xFFFFFFFF)], [(0, 0, 0xFFFFFFFF)], "own")
+
+
+def test_root_makes_nodes_and_mounts_anything() -> None:
+    given = bundles.spec("true")
+    given["linux"]["namespaces"] = [{"type": "mount"}, {"type": "pid"}, {"type": "uts"}]
+    given["linux"]["devices"] = [
+        {"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600, "uid": 1, "gid": 2},
+        {"path": "/run/pipe", "type": "p"},
+    ]
+    given["mounts"].append(bundles.mount("/disk", "ext4", "ro", "sync", "data=journal", source="/dev/sdx"))
+    lines = compiled(given, ROOT).describe()
+    assert "node /dev/null: c 1:3 600 1:2" in lines and "node /dev/zero: c 1:5 666 0:0" in lines
+    assert lines.index("mount ext4 on /disk: ro data=journal sync ro") < lines.index("node /run/pipe: p 666 0:0")
+
+
+def test_remount() -> None:
+    given = bundles.spec("true")
+    given["mounts"] = [
+        bundles.mount("/a", "none", "remount", "bind", "ro"), bundles.mount("/b", "tmpfs", "remount", "size=1m", "rw"),
+    ]  # fmt: skip
+    lines = compiled(given).describe()
+    assert "remount /a: ro" in lines and "remount /b: not-ro size=1m" in lines
+
+
+def test_id_maps_of_mounts() -> None:
+    rows = [{"containerID": 0, "hostID": 5, "size": 2}]
+    given = bundles.spec("true")
+    given["mounts"] = [
+        bundles.bind("/s", "/a", "idmap"),
+        bundles.bind("/s", "/b", "ridmap") | {"uidMappings": rows, "gidMappings": rows},
+        bundles.bind("/s", "/c", "idmap=uids=0-1-2#5-6-7;gids=8-9-10"),
+    ]
+    found = compiled(given)
+    first, second, third = (step for step in found.operations if isinstance(step, ops.Bind))
+    assert found.idmapped
+    assert (first.idmap, first.map_all) == ((MAP.uids, MAP.gids), False)
+    assert (second.idmap, second.map_all) == (([(0, 5, 2)], [(0, 5, 2)]), True)
+    assert third.idmap == ([(0, 1, 2), (5, 6, 7)], [(8, 9, 10)])
+
+
+def test_unknown_capabilities_are_a_warning() -> None:
+    given = bundles.spec("true")
+    given["process"]["capabilities"] = {"bounding": ["CAP_KILL", "CAP_X"], "inheritable": ["CAP_KILL"]}
+    found = compiled(given)
+    assert (found.capabilities.bounding, found.capabilities.inheritable) == (32, 32)
+    assert found.warnings == ["unknown capabilities in bounding are left out: CAP_X"]
+
+
+def test_attributes_of_the_process() -> None:
+    given = bundles.spec("true")
+    given["process"] |= {
+        "scheduler": {"policy": "SCHED_BATCH", "nice": 5, "flags": ["SCHED_FLAG_RESET_ON_FORK"]},
+        "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 7},
+        "execCPUAffinity": {"initial": "0", "final": "0-2,5"},
+    }
+    given["linux"]["memoryPolicy"] = {"mode": "MPOL_BIND", "nodes": "0,65", "flags": ["MPOL_F_STATIC_NODES"]}
+    given["linux"]["namespaces"].append({"type": "time"})
+    given["linux"]["timeOffsets"] = {"boottime": {"secs": 5}, "monotonic": {"secs": -1, "nanosecs": 7}}
+    found = compiled(given)
+    assert found.attributes
+    assert unpack("=IIQiI", found.attributes.scheduler[:24]) == (56, 3, 1, 5, 0)
+    assert len(found.attributes.scheduler) == 56
+    assert (found.attributes.io_priority, found.attributes.final) == (2 << 13 | 7, {0, 1, 2, 5})
+    assert found.memory_policy == (2 | 1 << 15, (1 | 1 << 65).to_bytes(16, "little"))
+    assert found.time_offsets == b"boottime 5 0\nmonotonic -1 7\n"
 
 
 def broken(**changes: Any) -> dict[str, Any]:
@@ -184,7 +258,28 @@ def broken(**changes: Any) -> dict[str, Any]:
         (broken(process__rlimits=[{"type": "RLIMIT_CPU", "soft": 2, "hard": 1}]), "soft 2 is above hard 1"),
         (broken(process__rlimits=[{"type": "RLIMIT_CPU", "soft": -1, "hard": 1}]), "-1 as soft limit"),
         (broken(process__oomScoreAdj=2000), "2000 as oomScoreAdj"),
-        (broken(process__capabilities={"bounding": ["CAP_X"]}), "CAP_X"),
+        (broken(process__capabilities={"bounding": "CAP_KILL"}), "process.capabilities.bounding is not a list"),
+        (broken(process__rlimits=[{"type": "RLIMIT_CPU", "soft": 1, "hard": 1}] * 2), "RLIMIT_CPU twice"),
+        (broken(process__consoleSize={"height": 1}), "width of process.consoleSize"),
+        (broken(process__scheduler={"policy": "SCHED_X"}), "'SCHED_X' as policy"),
+        (broken(process__scheduler={"policy": "SCHED_FIFO", "nice": 1}), "nice of process.scheduler"),
+        (broken(process__scheduler={"policy": "SCHED_OTHER", "priority": 1}), "priority of process.scheduler"),
+        (broken(process__scheduler={"policy": "SCHED_OTHER", "runtime": 1}), "runtime, deadline and period"),
+        (broken(process__scheduler={"policy": "SCHED_OTHER", "flags": ["X"]}), "'X' as flag"),
+        (broken(process__ioPriority={"class": "IOPRIO_CLASS_NONE"}), "class of process.ioPriority"),
+        (broken(process__ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 8}), "8 as priority"),
+        (broken(process__execCPUAffinity={"initial": "3-1"}), "'3-1' as execCPUAffinity.initial"),
+        (broken(process__args=["x" * (128 << 10)]), "text of 131072 characters"),
+        (broken(process__cwd="/" + "x" * 70_000), "path of 70001 characters"),
+        (broken(linux__memoryPolicy={"mode": "MPOL_X"}), "'MPOL_X' as mode"),
+        (broken(linux__memoryPolicy={"mode": "MPOL_BIND", "nodes": "a"}), "'a' as linux.memoryPolicy.nodes"),
+        (broken(linux__timeOffsets={"boottime": {"secs": 1}}), "without a time namespace"),
+        (broken(linux__netDevices={"eth0/x": {}}), "no name of one"),
+        (broken(linux__netDevices={"a": {"name": "c"}, "b": {"name": "c"}}), "two network devices"),
+        (broken(linux__netDevices={"e" * 16: {}}), "no name of one"),
+        (broken(linux__intelRdt={"closID": "x"}), "linux.intelRdt"),
+        (broken(annotations={"": "x"}), "annotation"),
+        (broken(annotations={"x": 1}), "annotation 'x'"),
         (broken(process__apparmorProfile="p"), "AppArmor"),
         (broken(process__selinuxLabel="l"), "SELinux"),
         (broken(linux__mountLabel="l"), "SELinux"),
@@ -193,16 +288,22 @@ def broken(**changes: Any) -> dict[str, Any]:
         (broken(linux__namespaces=[{"type": "mount"}, {"type": "mount"}]), "two namespaces"),
         (broken(linux__namespaces=[{"type": "mount"}]), "host's UTS namespace"),
         (broken(hostname="h" * 65), "longer than 64"),
-        (broken(mounts=[{"destination": "x"}]), "not an absolute path"),
+        (broken(mounts=[{"destination": "x"}]), "cannot bind ''"),
         (broken(mounts=[{"destination": "//"}]), "root file system is there"),
         (broken(mounts=[{"destination": "/x", "type": "ext4"}]), "file system type 'ext4'"),
         (broken(mounts=[{"destination": "/x", "type": "bind", "source": "rel"}]), "not an absolute path"),
         (broken(mounts=[bundles.bind("/s", "/x", "bad=1")]), "unknown mount option 'bad'"),
-        (broken(mounts=[bundles.bind("/s", "/x", "idmap")]), "with an id map"),
+        (broken(mounts=[bundles.bind("/s", "/x", "idmap=up")]), "with the id map 'up'"),
+        (broken(mounts=[bundles.mount("/x", "tmpfs", "idmap")]), "only a bind mount"),
+        (broken(mounts=[bundles.bind("/s", "/x") | {"uidMappings": [{}]}]), "both uidMappings and gidMappings"),
+        (broken(mounts=[bundles.mount("/x", "bind", "remount", "bind", "sync")]), "'sync' is not an option"),
         (broken(mounts=[bundles.bind("/s", "/proc")]), "inside /proc"),
         (broken(mounts=[bundles.mount("/proc/x", "tmpfs")]), "inside /proc"),
         (broken(linux__maskedPaths=["relative"]), "not an absolute path"),
-        (broken(linux__devices=[{"path": "/dev/x", "type": "p"}]), "type 'p'"),
+        (broken(linux__devices=[{"path": "/dev/x", "type": "x"}]), "no type 'x'"),
+        (broken(linux__devices=[{"path": "/dev/x", "type": "c"}]), "None as major number"),
+        (broken(linux__devices=[{"path": "dev/x", "type": "p"}]), "not an absolute path"),
+        (broken(linux__personality={"domain": "LINUX", "flags": ["X"]}), "flags of linux.personality"),
         (broken(linux__personality={"domain": "BSD"}), "personality 'BSD'"),
         (broken(linux__rootfsPropagation="sideways"), "propagation 'sideways'"),
         (broken(linux__sysctl={"net.ipv4.x": "1\n2"}), "more than one line"),

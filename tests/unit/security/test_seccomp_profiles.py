@@ -32,7 +32,7 @@ def resolve(rule: dict[str, Any], caps: set[str] | None = None, **where: str) ->
     [
         "", "[]", "{", "null", '{"syscalls": 3}', '{"syscalls": [3]}', '{"syscalls": [{}]}',
         '{"defaultAction": "SCMP_ACT_SLEEP"}', '{"defaultAction": ["x"]}', '{"defaultErrnoRet": -1}',
-        '{"flags": ["SECCOMP_FILTER_FLAG_LOG"]}', '{"listenerPath": "/x"}', '{"archMap": [{}]}',
+        '{"flags": ["SECCOMP_FILTER_FLAG_X"]}', '{"listenerPath": 1}', '{"archMap": [{}]}',
         '{"syscalls": [{"names": ["read"]}]}', '{"syscalls": [{"names": [3], "action": "SCMP_ACT_ALLOW"}]}',
         '{"syscalls": [{"names": ["read"], "action": "SCMP_ACT_NOTIFY"}]}',
         '{"syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"op": "SCMP_CMP_EQ"}]}]}',
