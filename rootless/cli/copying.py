@@ -122,3 +122,81 @@ def cp(values: Values, args: list[str], global_values: Values) -> int:
 
     copy(open_engine(global_values), args[0], args[1], values)
     return 0
+
+
+def mount(values: Values, args: list[str], global_values: Values) -> int:
+    """``mount``: prints the path of each root, or a row for each container that is mounted."""
+    from rootless.cli.many import FAILURES
+    from rootless.cli.report import report
+    from rootless.engine.containers import mount as mounting
+
+    mounting.check_namespace("mount")
+    engine = open_engine(global_values)
+    if not (args or values.get("latest") or values.get("all")):
+        return _mounted(mounting.mounted(engine), values)
+    code = 0
+    for name in mounting.everything(engine) if values.get("all") else _named(engine, values, args):
+        try:
+            render.line(mounting.mount(engine, name))
+        except FAILURES as error:
+            code = report(error)
+    return code
+
+
+def _mounted(found: list[tuple[str, str, str]], values: Values) -> int:
+    template = values.get("format") or ""
+    if template == "json":
+        rows = [{"id": container_id, "Names": [name], "mountpoint": path} for container_id, name, path in found]
+        render.write(render.json_text(rows, 1) + "\n")
+    elif template:
+        raise UsageError(f"unknown --format argument: {template!r}", "use --format json")
+    else:
+        full = bool(values.get("no_trunc"))
+        rows_shown = [[container_id if full else container_id[:12], path] for container_id, _, path in found]
+        render.write(render.table(["ID", "PATH"], rows_shown, False))
+    return 0
+
+
+def unmount(values: Values, args: list[str], global_values: Values) -> int:
+    """``unmount``: prints each container as it was named."""
+    from rootless.cli.many import FAILURES
+    from rootless.cli.report import report
+    from rootless.engine.containers import mount as mounting
+
+    mounting.check_namespace("unmount")
+    engine = open_engine(global_values)
+    names = [name for _, name, _ in mounting.mounted(engine)] if values.get("all") else _named(engine, values, args)
+    code = 0
+    for name in names:
+        try:
+            mounting.unmount(engine, name, force=bool(values.get("force")))
+            render.line(name)
+        except FAILURES as error:
+            code = report(error)
+    return code
+
+
+def clone(values: Values, args: list[str], global_values: Values) -> int:
+    """``container clone``: prints the ID of the new container."""
+    from rootless.engine.containers.clone import clone as clone_container
+
+    new_name, image = (args[1:2] or [""])[0], (args[2:3] or [""])[0]
+    engine = open_engine(global_values)
+    render.line(clone_container(engine, args[0], values, new_name, image, _making))
+    return 0
+
+
+def _making(words: list[str]) -> tuple[Values, list[str]] | None:
+    """Flags and arguments of a command line that made a container."""
+    from rootless.cli import fastparse, grammar
+
+    understood = fastparse.parse(words, grammar)
+    if understood is None:
+        from rootless.cli.typer_main import parse
+
+        answer = parse(words, grammar.NAME, "")
+        if isinstance(answer, int):
+            return None
+        understood = answer
+    handler, values, arguments, _ = understood
+    return (values, arguments) if handler in ("run:run", "run:create") else None

@@ -6,6 +6,7 @@ from rootless.cli.declare.command import Command
 from rootless.cli.declare.complete import containers, images
 from rootless.cli.declare.containers import ONE_CONTAINER
 from rootless.cli.declare.options import Arguments, flag, many, text
+from rootless.cli.declare.resources import LIMITS
 
 LATEST = flag("--latest", "-l", help="The container that was created last.")
 JSON = text("--format", help="Output as json.", metavar="json")
@@ -59,6 +60,48 @@ COMMANDS = (
         Arguments("[CONTAINER:]SOURCE [CONTAINER:]TARGET", 2, 2, containers),
         panel="Containers",
         examples=("rootless cp notes.txt web:/srv", "rootless cp web:/etc/. here", "tar c . | rootless cp - web:/srv"),
+    ),
+    Command(
+        ("mount", "container mount"),
+        "copying:mount",
+        "Mount containers that do not run and print the paths, inside rootless unshare; list what is mounted.",
+        (
+            flag("--all", "-a", help="All containers that do not run."),
+            text("--format", help="List what is mounted as json.", metavar="json"),
+            LATEST,
+            flag("--no-trunc", "--notruncate", help="Full IDs."),
+        ),
+        Arguments("[CONTAINER...]", complete=containers),
+        panel="Containers",
+        examples=("rootless unshare sh -c 'ls $(rootless mount web)'",),
+    ),
+    Command(
+        ("unmount", "container unmount"),
+        "copying:unmount",
+        "Take away what mount has mounted.",
+        (
+            flag("--all", "-a", help="All that are mounted."),
+            flag("--force", "-f", help="Also while they are in use."),
+            LATEST,
+        ),
+        Arguments("[CONTAINER...]", complete=containers),
+        panel="Containers",
+        hidden_paths=("umount", "container umount"),
+    ),
+    Command(
+        ("container clone",),
+        "copying:clone",
+        "Make a new container as another was made.",
+        (
+            flag("--destroy", help="Remove the original."),
+            flag("--force", "-f", help="With --destroy, also if it runs."),
+            text("--name", help="Name of the new container (NAME-clone).", metavar="NAME"),
+            flag("--run", help="Start the new container."),
+            text("--shm-size", help="Size of /dev/shm.", metavar="SIZE"),
+            *LIMITS,
+        ),
+        Arguments("CONTAINER [NAME [IMAGE]]", 1, 3, containers),
+        examples=("rootless container clone --destroy --memory 1g web", "rootless container clone web web2 web:new"),
     ),
     Command(
         ("container diff",),
