@@ -33,13 +33,15 @@ PERSISTENT = {
 ALIASES: dict[str, str] = {
     "container attach": "attach", "container commit": "commit", "container cp": "cp", "container create": "create",
     "container exec": "exec", "container export": "export", "container init": "init", "container kill": "kill",
-    "container list": "ps", "container logs": "logs", "container ls": "ps", "container pause": "pause",
-    "container port": "port", "container ps": "ps", "container rename": "rename", "container restart": "restart",
-    "container rm": "rm", "container run": "run", "container start": "start", "container stats": "stats",
-    "container stop": "stop", "container unpause": "unpause", "container update": "update", "container wait": "wait",
-    "image history": "history", "image import": "import", "image list": "images", "image load": "load",
-    "image ls": "images", "image pull": "pull", "image rm": "rmi", "image tag": "tag", "image untag": "untag",
-    "system events": "events", "system info": "info", "volume list": "volume ls",
+    "container list": "ps", "container logs": "logs", "container ls": "ps", "container mount": "mount",
+    "container pause": "pause", "container port": "port", "container ps": "ps", "container rename": "rename",
+    "container restart": "restart", "container rm": "rm", "container run": "run", "container start": "start",
+    "container stats": "stats", "container stop": "stop", "container umount": "unmount",
+    "container unmount": "unmount", "container unpause": "unpause", "container update": "update",
+    "container wait": "wait", "image history": "history", "image import": "import", "image list": "images",
+    "image load": "load", "image ls": "images", "image pull": "pull", "image rm": "rmi", "image tag": "tag",
+    "image untag": "untag", "system events": "events", "system info": "info", "umount": "unmount",
+    "volume list": "volume ls",
 }
 
 COMMANDS: dict[str, Entry] = {
@@ -201,6 +203,22 @@ COMMANDS: dict[str, Entry] = {
     }),
     "cp": ("copying:cp", True, 2, 2, {
         "--archive": "bool", "-a": "--archive", "--overwrite": "bool",
+    }),
+    "mount": ("copying:mount", True, 0, -1, {
+        "--all": "bool", "-a": "--all", "--format": "text", "--latest": "bool", "-l": "--latest",
+        "--no-trunc": "bool", "--notruncate": "--no-trunc",
+    }),
+    "unmount": ("copying:unmount", True, 0, -1, {
+        "--all": "bool", "-a": "--all", "--force": "bool", "-f": "--force", "--latest": "bool", "-l": "--latest",
+    }),
+    "container clone": ("copying:clone", True, 1, 3, {
+        "--destroy": "bool", "--force": "bool", "-f": "--force", "--name": "text", "--run": "bool",
+        "--shm-size": "text", "--memory": "text", "-m": "--memory", "--memory-swap": "text",
+        "--memory-reservation": "text", "--memory-swappiness": "number", "--cpus": "text", "--cpu-shares": "number",
+        "-c": "--cpu-shares", "--cpu-quota": "number", "--cpu-period": "number", "--cpu-rt-period": "number",
+        "--cpu-rt-runtime": "number", "--cpuset-cpus": "text", "--cpuset-mems": "text", "--pids-limit": "number",
+        "--blkio-weight": "number", "--blkio-weight-device": "list", "--device-read-bps": "csv",
+        "--device-write-bps": "csv", "--device-read-iops": "csv", "--device-write-iops": "csv",
     }),
     "container diff": ("copying:diff_container", True, 0, 2, {
         "--format": "text", "--latest": "bool", "-l": "--latest",

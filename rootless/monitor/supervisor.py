@@ -53,7 +53,7 @@ if TYPE_CHECKING:
         listener: int
         owner: int
         lock: int
-        log: dict[str, str | int]
+        log: dict[str, Any]
         helper: int
         helper_fds: list[int]
         helper_waits: bool
@@ -290,7 +290,7 @@ class Supervisor:
         self._poll.unregister(fd)
         del self._clients[fd]
         client.socket.close()
-        if client.owner:
+        if client.owner and self._settings["master"] < 0:
             self._end_input()
         self._listen()
 

@@ -1,24 +1,15 @@
-"""The relay between a container's streams and the caller, and the log."""
+"""The relay between a container's streams and the caller."""
 
 from __future__ import annotations
 
 import os
 import pty
-import re
 import select
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from rootless.monitor.logs import Log
 from rootless.monitor.relay import Keys, Output, relay
-
-LINE = re.compile(rb"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}[+-]\d\d:\d\d) (stdout|stderr) ([FP]) (.*)$", re.DOTALL)
 
 
 def child(body: Callable[[], None]) -> tuple[int, int]:
@@ -30,48 +21,6 @@ def child(body: Callable[[], None]) -> tuple[int, int]:
         finally:
             os._exit(0)
     return pid, os.pidfd_open(pid)
-
-
-def text_of(log: Path) -> bytes:
-    """What was logged, put together again."""
-    parts = []
-    for line in log.read_bytes().split(b"\n")[:-1]:
-        found = LINE.match(line)
-        assert found, line
-        parts.append(found[4] + (b"\n" if found[3] == b"F" else b""))
-    return b"".join(parts)
-
-
-@given(st.lists(st.binary(max_size=200), max_size=5))
-def test_the_log_keeps_every_byte(tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes]) -> None:
-    path = tmp_path_factory.mktemp("log") / "ctr.log"
-    log = Log(str(path))
-    for piece in pieces:
-        log.write(b"stdout", piece)
-    log.close()
-    assert text_of(path) == b"".join(pieces)
-    assert path.stat().st_mode & 0o777 == 0o600
-
-
-def test_the_log_is_bounded(tmp_path: Path) -> None:
-    path = tmp_path / "ctr.log"
-    log = Log(str(path), max_size=10_000, keep=3)
-    for number in range(2_000):
-        log.write(b"stdout", b"line %d\n" % number)
-    log.close()
-    sizes = {file.name: file.stat().st_size for file in tmp_path.iterdir()}
-    assert set(sizes) == {"ctr.log", "ctr.log.1", "ctr.log.2"}
-    assert max(sizes.values()) <= 10_000
-    assert text_of(path).endswith(b"line 1999\n")
-
-
-def test_a_full_disk_does_not_stop_the_container(tmp_path: Path) -> None:
-    (tmp_path / "ctr.log").symlink_to("/dev/full")
-    with pytest.raises(OSError):
-        Log(str(tmp_path / "ctr.log"))
-    log = Log("/dev/full")
-    log.write(b"stdout", b"lost\n")
-    log.close()
 
 
 def test_output_goes_to_the_caller_or_nowhere() -> None:
