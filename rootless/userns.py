@@ -104,16 +104,17 @@ def _refusal_hint() -> str:
     return "a seccomp filter, a security module or a full namespace limit may forbid it"
 
 
-def become_root(idmap: IdMap) -> None:
+def become_root(idmap: IdMap, keep_groups: bool = False) -> None:
     """Take the ids 0 of the user namespace, and no supplementary groups where the namespace lets them be changed.
 
+    ``keep_groups``: those of the caller stay; they are not in the map, but count for the files of the host.
     Where the map has no id 0 the process keeps its own; it has every capability in the namespace all the same.
     """
     if idmap.host_gid(0) is not None:
         os.setresgid(0, 0, 0)
     if idmap.host_uid(0) is not None:
         os.setresuid(0, 0, 0)
-    if read("/proc/self/setgroups").strip() == b"allow":
+    if not keep_groups and read("/proc/self/setgroups").strip() == b"allow":
         os.setgroups([])
 
 

@@ -90,7 +90,7 @@ def drop_ids(plan: Plan, identity: Identity, site: Site) -> None:
             os.setgroups(identity.groups)
         except PermissionError:
             # setgroups(2) is denied where the map was written without a helper (user_namespaces(7)).
-            if identity.groups:
+            if any(group != identity.gid for group in identity.groups):
                 site.notes.append("supplementary groups need subordinate ids and are left out")
     prctl(PR_SET_KEEPCAPS, 1)
     os.setresgid(identity.gid, identity.gid, identity.gid)

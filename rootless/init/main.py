@@ -153,7 +153,7 @@ def start(
     # 4. Become 0 of the container's map. Overlays are made now: without the map nothing can be cleared away that an
     # earlier start left in a work directory.
     expect(caller, wire.MAPPED)
-    become_root(plan.idmap)
+    become_root(plan.idmap, plan.user.keep_groups)
     rootfs.open(site)
     if guardian:
         libc.die_with_parent(signals.SIGKILL, parent)
