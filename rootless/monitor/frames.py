@@ -27,7 +27,8 @@ QUIET = b"w"
 """From the client: it waits for the end alone, and wants no output."""
 
 STOPPING = b"q"
-"""From the client: the user wants the container to end. It is not restarted, and nobody is waited for."""
+"""From the client: the user wants the container to end. It is not restarted, and nobody is waited for. To the client:
+that was heard."""
 
 PIECE = 1 << 16
 """How many bytes of data a packet has at most."""

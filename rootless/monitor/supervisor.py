@@ -319,6 +319,8 @@ class Supervisor:
             client.quiet = True
         elif kind == STOPPING:
             self._stopping = True
+            if not client.send(STOPPING, b""):
+                self._drop(client)
 
     def _hang_up(self, kind: bytes) -> None:
         """Close a stream, so that the container learns that nobody reads it: by SIGPIPE, or SIGHUP for a terminal."""

@@ -12,7 +12,7 @@ from rootless.engine.options import detach_keys
 from rootless.errors import RootlessError
 from rootless.init import wire
 from rootless.linux.pidfd import pidfd_open
-from rootless.monitor.frames import ENDED, ERRORS, HANGUP, INPUT, OUTPUT, PIECE, SIZE, SOCKET, STOPPING
+from rootless.monitor.frames import ENDED, ERRORS, HANGUP, INPUT, OUTPUT, PIECE, QUIET, SIZE, SOCKET, STOPPING
 from rootless.monitor.logs import write_all
 
 TYPE_CHECKING = False
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rootless.engine.context import Engine
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
+_PATIENCE = 5000  # milliseconds
 
 
 def own(engine: Engine, container_id: str, record: Mapping[str, Any], started: Supervised) -> int:
@@ -81,12 +82,18 @@ def connect(engine: Engine, container_id: str) -> _socket.socket | None:
 def announce_stop(engine: Engine, container_id: str) -> None:
     """Tell the monitor, if there is one, that the user wants the container to end and not to be restarted."""
     connection = connect(engine, container_id)
-    if connection:
-        try:
-            connection.send(STOPPING, _socket.MSG_NOSIGNAL)
-        except OSError:
-            pass
-        connection.close()
+    if not connection:
+        return
+    try:
+        connection.send(QUIET, _socket.MSG_NOSIGNAL)
+        connection.send(STOPPING, _socket.MSG_NOSIGNAL)
+        answer = select.poll()
+        answer.register(connection.fileno(), select.POLLIN)
+        # Only what it has heard before the container ends counts.
+        answer.poll(_PATIENCE)
+    except OSError:
+        pass
+    connection.close()
 
 
 def _keys(engine: Engine, options: Mapping[str, Any]) -> str:

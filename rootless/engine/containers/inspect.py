@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rootless.engine.containers import resources
+from rootless.engine.containers import resources, sessions
 from rootless.engine.containers.container import read_json
 from rootless.engine.containers.status import status
 from rootless.engine.times import ZERO, rfc3339
@@ -54,17 +54,17 @@ def inspect(engine: Engine, name: str, *, size: bool = False) -> Object:
         "StaticDir": directory,
         "OCIConfigPath": layout.container_spec(container_id),
         "OCIRuntime": "rootless-oci",
-        "ConmonPidFile": "",
+        "ConmonPidFile": options.get("conmon_pidfile", ""),
         "PidFile": options.get("pidfile", ""),
         "Name": record["name"],
-        "RestartCount": 0,
+        "RestartCount": current.restarts,
         "Driver": record.get("driver", ""),
         "MountLabel": spec.get("linux", {}).get("mountLabel", ""),
         "ProcessLabel": process.get("selinuxLabel", ""),
         "AppArmorProfile": process.get("apparmorProfile", ""),
         "EffectiveCaps": capabilities.get("effective", []),
         "BoundingCaps": capabilities.get("bounding", []),
-        "ExecIDs": [],
+        "ExecIDs": sessions.running(engine, container_id),
         "GraphDriver": _graph_driver(engine, container_id, record),
         "Mounts": record.get("mounts", []),
         "Dependencies": [],
@@ -99,11 +99,11 @@ def _state(current: Status, spec: Object) -> Object:
         "Status": current.state,
         "Running": current.state == "running",
         "Paused": current.state == "paused",
-        "Restarting": False,
+        "Restarting": current.state == "restarting",
         "OOMKilled": current.oom,
         "Dead": False,
         "Pid": current.pid,
-        "ConmonPid": 0,
+        "ConmonPid": current.monitor,
         "ExitCode": current.exit_code,
         "Error": current.error,
         "StartedAt": rfc3339(current.started),
@@ -112,8 +112,13 @@ def _state(current: Status, spec: Object) -> Object:
         "CgroupPath": current.cgroup,
         "CheckpointedAt": ZERO,
         "RestoredAt": ZERO,
-        "StoppedByUser": False,
+        "StoppedByUser": current.stopped,
     }
+
+
+def _restart_policy(record: Object) -> Object:
+    name, retries = record.get("restart") or ("no", 0)
+    return {"Name": name, "MaximumRetryCount": retries}
 
 
 def _graph_driver(engine: Engine, container_id: str, record: Object) -> Object:
@@ -185,7 +190,7 @@ def _config(record: Object, options: Object, process: Object) -> Object:
         "Umask": f"{options.get('umask', 0o022):04o}",
         "Timeout": options.get("timeout", 0),
         "Passwd": None,
-        "sdNotifyMode": "container",
+        "sdNotifyMode": options.get("sdnotify", "container"),
     }
 
 
@@ -232,7 +237,7 @@ def _host_config(record: Object, options: Object, log: str) -> Object:
                       "Size": f"{options.get('log_size', 0)}B"},
         "NetworkMode": record["network"] or "pasta",
         "PortBindings": bindings,
-        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "RestartPolicy": _restart_policy(record),
         "AutoRemove": record["rm"],
         "AutoRemoveImage": False,
         "Annotations": record["annotations"],

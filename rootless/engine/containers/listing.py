@@ -125,7 +125,7 @@ def _row(container_id: str, record: Mapping[str, Any], current: Status, now: int
             }
             for port in record.get("ports", [])
         ] or None,
-        "Restarts": 0,
+        "Restarts": current.restarts,
         "Size": None,
         "StartedAt": current.started // 1_000_000_000 if current.started else -62135596800,
         "State": current.state,
