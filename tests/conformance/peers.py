@@ -18,7 +18,23 @@ ALL = (1 << 30,)
 
 Versions = dict[str, tuple[int, ...]]
 
-FEATURES: dict[str, tuple[str, Versions]] = {}
+FEATURES: dict[str, tuple[str, Versions]] = {
+    "nosymfollow": ("1.1", {"runc": (1, 1, 5)}),
+    "recursive mount options": ("1.1", {}),
+    "scheduler": ("1.1", {"crun": (1, 8, 1), "runc": (1, 1, 5)}),
+    "ioPriority": ("1.1", {"crun": (1, 8, 1), "runc": (1, 1, 5)}),
+    "execCPUAffinity": ("1.2.1", {"crun": (1, 8, 1), "runc": (1, 1, 5)}),
+    "personality": ("1.0.2", {"runc": (1, 1, 5)}),
+    "memoryPolicy": ("1.3", {"crun": (1, 8, 1), "runc": (1, 3, 6)}),
+    "time namespace": ("1.1", {"runc": (1, 1, 5)}),
+    "domainname": ("1.1", {"runc": (1, 1, 5)}),
+    "errnoRet": ("1.0.3", {}),
+    "defaultErrnoRet": ("1.1", {}),
+    "seccomp flags": ("1.0.3", {"runc": (1, 1, 5)}),
+    "seccomp notify": ("1.1", {}),
+    "seccomp wait killable": ("1.1", {"crun": (1, 8, 1), "runc": (1, 1, 5)}),
+    "mapped mounts": ("1.1", {"crun": (1, 8, 1), "runc": (1, 1, 5)}),
+}
 """A feature's name (the marker ``since``): the version of the spec that brought it, the peers that predate it."""
 
 DIFFERENCES: dict[str, dict[str, tuple[tuple[int, ...], str]]] = {}

@@ -253,6 +253,12 @@ class Box:
             self.linux.update(mappings())
             subprocess.run(["chown", "-R", "-h", f"{ROOT_HOST_ID}:{ROOT_HOST_ID}", str(self.root)], check=True)
 
+    def join_users(self, pid: int) -> None:
+        """Run in the user namespace of a process."""
+        self.namespace("user", f"/proc/{pid}/ns/user")
+        for name in ("uidMappings", "gidMappings"):
+            self.linux.pop(name, None)
+
     def hook(self, moment: str, script: str, **more: Any) -> None:
         """Add a hook: a shell script that finds its state on standard input."""
         hooks = self.config.setdefault("hooks", {}).setdefault(moment, [])
@@ -261,6 +267,30 @@ class Box:
     def write(self) -> None:
         """Write config.json."""
         (self.bundle / "config.json").write_text(json.dumps(self.config))
+
+    @contextmanager
+    def in_mount_namespace(self, script: str) -> Iterator[Callable[[str], None]]:
+        """Call the runtime in a mount namespace of its own, after ``script``; what it yields runs another script there.
+
+        A user's is in a user namespace of his range, in which he is 0, and the container makes none, as with podman.
+        """
+        users = [] if IS_ROOT else ["--user", "--map-root-user", "--map-auto"]
+        with holder(*users, "--mount", "--propagation", "private", script=f"set -e; {script}") as pid:
+            enter = ["nsenter", "--target", str(pid), *["--user"] * (not IS_ROOT), "--mount"]
+            self.host_namespace("user")
+            for name in ("uidMappings", "gidMappings"):
+                self.linux.pop(name, None)
+
+            def outside(command: str) -> None:
+                subprocess.run([*enter, "sh", "-c", command], check=True)
+
+            self.prefix = enter
+            try:
+                yield outside
+            finally:
+                self.clean()
+                self.running.clear()
+                self.prefix = []
 
     # The runtime
 
@@ -436,6 +466,12 @@ class Box:
         """``exec`` with the flags and the program that ``words`` are; the flags end with ``--``."""
         flags, program = split(words)
         return self.call("exec", *flags, self.id, *program, stdin=stdin)
+
+    def exec_process(self, process: dict[str, Any], *flags: str) -> Done:
+        """``exec --process`` with a process as in config.json."""
+        path = self.home / "process.json"
+        path.write_text(json.dumps(process))
+        return self.call("exec", *flags, "--process", str(path), self.id)
 
     def executed(self, *words: str) -> str:
         """What a program prints that is executed in the container, where it must succeed."""
