@@ -24,7 +24,7 @@ def run(values: Values, args: list[str], global_values: Values) -> int:
     from rootless.engine.containers import exec as sessions
 
     descriptors = sessions.preserved(values)
-    latest, cidfile = values.get("latest"), values.get("cidfile")
+    latest, cidfile = values.get("latest"), values.get("cidfile") or ""
     if latest and cidfile:
         raise UsageError("cannot use --latest together with --cidfile")
     named = not latest and not cidfile

@@ -268,6 +268,7 @@ def _become(entry: Entry, caller: Channel, streams: tuple[int, int, int]) -> NoR
         from rootless.linux.lsm import label_next_program  # loaded before the fork
 
         label_next_program(entry.proc, entry.apparmor, entry.selinux)
+    _close_all_but({caller.fileno(), *entry.preserved})
     confine.lock(entry)
     signals.reset()
     execute(words, environment)
@@ -294,6 +295,19 @@ def _identify(entry: Entry, root: int) -> Identity:
     except RootlessError as error:
         raise RootlessError(error.message, error.hint, _NO_SUCH_USER) from None
     return identity
+
+
+def _close_all_but(kept: set[int]) -> None:
+    """Close every descriptor from 3 on but ``kept``.
+
+    To mark them close-on-exec would not do: for a moment of the execve the process already belongs to the container's
+    user namespace, whose root may look into it, and its descriptors are still open.
+    """
+    low = 3
+    for fd in sorted(kept):
+        libc.close_range(low, fd - 1)
+        low = fd + 1
+    libc.close_range(low)
 
 
 def _take_terminal(entry: Entry, root: int, identity: Identity) -> int:

@@ -175,7 +175,9 @@ def _environment(values: Mapping[str, Any], given: Sequence[str], tty: bool) -> 
 
 def _directory(path: str | None) -> str:
     """The working directory; a path that is not absolute is one below the container's root."""
-    return path if not path or path.startswith("/") else f"/{path}"
+    if not path:
+        return ""
+    return path if path.startswith("/") else f"/{path}"
 
 
 def _call_filter(record: Mapping[str, Any], bounding: Sequence[str]) -> bytes | None:
