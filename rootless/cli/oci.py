@@ -176,10 +176,12 @@ def _delete(record: Record, force: bool, global_values: Values) -> None:
 
 def _delete_rest(record: Record, global_values: Values) -> None:
     """Delete what a killed runtime left behind, and do what it could not."""
+    from rootless.cli.oci_cgroup import forget
     from rootless.cli.oci_run import after
 
     found = record.read()
     document = record.spec()
+    forget(found)
     record.delete()
     after(document, hooks.state_document(document, record.id, found.get("bundle", ""), 0, "stopped"), global_values)
 

@@ -26,7 +26,7 @@ def document() -> dict[str, Any]:
         "linux": {
             "namespaces": sorted(validate.NAMESPACES),
             "capabilities": list(capabilities.NAMES),
-            "cgroup": {"v1": False, "v2": False, "systemd": False, "systemdUser": False, "rdma": False},
+            "cgroup": {"v1": False, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
             "seccomp": {
                 "enabled": True,
                 "actions": list(profiles.ACTIONS),

@@ -25,7 +25,8 @@ ROOT = {
 }
 
 PERSISTENT = {
-    "--root": "text", "--log": "text", "--log-format": "text", "--debug": "bool",
+    "--root": "text", "--log": "text", "--log-format": "text", "--systemd-cgroup": "bool", "--cgroup-manager": "text",
+    "--debug": "bool",
 }
 
 ALIASES: dict[str, str] = {
@@ -34,12 +35,13 @@ ALIASES: dict[str, str] = {
 COMMANDS: dict[str, Entry] = {
     "create": ("oci:create", True, 1, 1, {
         "--bundle": "text", "-b": "--bundle", "--console-socket": "text", "--pid-file": "text",
-        "--preserve-fds": "number",
+        "--preserve-fds": "number", "--no-pivot": "bool", "--no-new-keyring": "bool",
     }),
     "start": ("oci:start", True, 1, 1, {}),
     "run": ("oci:run", True, 1, 1, {
         "--bundle": "text", "-b": "--bundle", "--console-socket": "text", "--pid-file": "text",
-        "--preserve-fds": "number", "--detach": "bool", "-d": "--detach", "--keep": "bool",
+        "--preserve-fds": "number", "--no-pivot": "bool", "--no-new-keyring": "bool", "--detach": "bool",
+        "-d": "--detach", "--keep": "bool",
     }),
     "spec": ("oci:spec", True, 0, 0, {
         "--bundle": "text", "-b": "--bundle", "--rootless": "bool",
@@ -53,6 +55,19 @@ COMMANDS: dict[str, Entry] = {
     }),
     "delete": ("oci:delete", True, 1, 1, {
         "--force": "bool", "-f": "--force",
+    }),
+    "ps": ("oci_cgroup:ps", False, 1, -1, {
+        "--format": "text", "-f": "--format",
+    }),
+    "pause": ("oci_cgroup:pause", True, 1, 1, {}),
+    "resume": ("oci_cgroup:resume", True, 1, 1, {}),
+    "update": ("oci_cgroup:update", True, 1, 1, {
+        "--resources": "text", "-r": "--resources", "--memory": "text", "--memory-reservation": "text",
+        "--memory-swap": "text", "--cpu-period": "text", "--cpu-quota": "text", "--cpu-share": "text",
+        "--cpuset-cpus": "text", "--cpuset-mems": "text", "--pids-limit": "text", "--blkio-weight": "text",
+    }),
+    "events": ("oci_cgroup:events", True, 1, 1, {
+        "--interval": "text", "--stats": "bool",
     }),
     "features": ("oci:features", True, 0, 0, {}),
 }

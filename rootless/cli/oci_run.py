@@ -10,6 +10,7 @@ import time
 
 from rootless import idmaps
 from rootless.cli import console
+from rootless.cli.oci_cgroup import Group
 from rootless.cli.oci_log import append
 from rootless.cli.report import describe, print_line
 from rootless.engine.containers.stdio import follow
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from rootless.cli.oci_state import Record
     from rootless.idmaps import IdMap
     from rootless.init.plan import Plan
-    from rootless.runtime.spec import IdMapping, Linux, Spec
+    from rootless.runtime.spec import Extras, IdMapping, Linux, Spec
     from rootless.runtime.state import State
 
 
@@ -82,14 +83,19 @@ def _read(values: Mapping[str, Any], global_values: Mapping[str, Any]) -> tuple[
     launch.check_descriptors(descriptors)
     directory = os.path.realpath(values.get("bundle") or ".")
     spec = bundle.read(directory)
-    compiled = prepare(spec, directory, int(descriptors))
+    extras: Extras = {
+        "preserve_fds": int(descriptors),
+        "no_pivot": bool(values.get("no_pivot")),
+        "keep_keyring": bool(values.get("no_new_keyring")),
+    }
+    compiled = prepare(spec, directory, extras)
     if global_values.get("debug"):
         for line in compiled.describe():
             print_line(line)
     return (directory, spec), compiled
 
 
-def prepare(spec: Spec, directory: str, descriptors: int) -> Plan:
+def prepare(spec: Spec, directory: str, extras: Extras) -> Plan:
     """The plan for the Spec of the bundle in ``directory``. Raises ``RootlessError`` for what cannot be run."""
     validate.check(spec)  # its form, before anything here relies on it
     for mount in spec.get("mounts") or []:
@@ -98,7 +104,7 @@ def prepare(spec: Spec, directory: str, descriptors: int) -> Plan:
         if bound and source and not source.startswith("/"):
             mount["source"] = f"{directory}/{source}"
     idmap = id_map(spec.get("linux") or {})
-    return plan.compile(spec, bundle.rootfs(directory, spec), idmap, {"preserve_fds": descriptors})
+    return plan.compile(spec, bundle.rootfs(directory, spec), idmap, extras)
 
 
 def id_map(linux: Linux) -> IdMap:
@@ -159,7 +165,7 @@ class Container:
     """
 
     __slots__ = (
-        "_bundle", "_globals", "_process", "_record", "_spec", "_state", "_values", "console_fd", "pidfd",
+        "_bundle", "_globals", "_group", "_process", "_record", "_spec", "_state", "_values", "console_fd", "pidfd",
     )  # fmt: skip
 
     def __init__(
@@ -170,6 +176,7 @@ class Container:
         self._values = values
         self._globals = global_values
         self._process: launch.Process | None = None
+        self._group: Group | None = None
         self._state: State = {"id": record.id, "pid": 0}
         self.pidfd = self.console_fd = -1
 
@@ -184,9 +191,15 @@ class Container:
             if self._spec.get("hooks"):
                 # What `start` and `delete` do is that of the moment of creation (runtime.md, "Create").
                 bundle.write(self._record.directory, self._spec)
+            self._group = Group(self._record.id, self._spec, self._globals)
             self._process = launch.create(
-                compiled, on_created=self._created, on_mounted=self._mounted, detached=detached
+                compiled,
+                on_created=self._created,
+                on_mounted=self._mounted,
+                place=self._group.place,
+                detached=detached,
             )
+            self._group.let_go()
             if detached.gate >= 0:
                 os.close(detached.gate)
             self._tell(self._process)
@@ -212,7 +225,7 @@ class Container:
 
     def _tell(self, process: launch.Process) -> None:
         if self._globals.get("debug"):
-            for note in process.notes:
+            for note in [*process.notes, *(self._group.notes if self._group else ())]:
                 print_line(f"note: {note}")
         self.pidfd, self.console_fd = process.pidfd, process.console_fd
         self._record.write(self._state)
@@ -223,6 +236,7 @@ class Container:
         self._state = state.of_process(self._record.id, pid, self._bundle)
         self._state["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self._state["annotations"] = self._spec.get("annotations") or {}
+        self._state["cgroup"] = self._group.path if self._group else ""
 
     def _mounted(self, _: int) -> bytes:
         """Run the hooks of the moment when everything is mounted; the state for those inside."""
@@ -251,6 +265,8 @@ class Container:
 
     def delete(self) -> None:
         """Remove what is kept of it, and run the poststop hooks."""
+        if self._group:
+            self._group.remove()
         self._state["pid"] = 0
         self._record.delete()
         after(self._spec, self.document("stopped"), self._globals)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from rootless import paths
+from rootless.cgroups.v2 import Cgroup
 from rootless.errors import NotFoundError, RootlessError, UsageError
 from rootless.runtime import bundle, state
 from storage.locks import Lock, is_held
@@ -97,10 +98,12 @@ class Record:
         state.write(self.directory, found)
 
     def status(self, found: State) -> str:
-        """``creating``, ``created``, ``running`` or ``stopped`` (runtime.md, "State")."""
+        """``creating``, ``created``, ``running``, ``paused`` or ``stopped`` (runtime.md, "State")."""
         if not found["pid"]:
             return "creating" if is_held(self.directory) else "stopped"
         status = state.status(found)
+        if status == "running" and found.get("cgroup") and Cgroup(found["cgroup"]).frozen():
+            return "paused"
         return "stopped" if status == "exited" else status
 
     def delete(self) -> None:

@@ -91,10 +91,11 @@ class Plan:
     __slots__ = (
         "apparmor", "arguments", "attributes", "capabilities", "cleanup", "console_size", "copy_up", "cwd",
         "domainname", "environment", "files_dir", "foreign", "fuse_overlayfs", "hooks", "hostname", "idmap",
-        "idmapped", "joined", "limits", "listener", "make_cwd", "masked", "memory_policy", "namespaces", "net_devices",
-        "no_new_privileges", "oom_score_adj", "operations", "passwd_entry", "persona", "preserve_fds",
-        "read_only_paths", "reaper", "root_propagation", "root_read_only", "rootfs", "seccomp", "seccomp_flags",
-        "selinux", "sysctls", "terminal", "time_offsets", "user", "wait_attached", "warnings",
+        "idmapped", "joined", "keep_keyring", "limits", "listener", "make_cwd", "masked", "memory_policy",
+        "namespaces", "net_devices", "no_new_privileges", "no_pivot", "oom_score_adj", "operations", "passwd_entry",
+        "persona", "preserve_fds", "read_only_paths", "reaper", "root_propagation", "root_read_only", "rootfs",
+        "seccomp", "seccomp_flags", "selinux", "sysctls", "terminal", "time_offsets", "user", "wait_attached",
+        "warnings",
     )  # fmt: skip
 
     def __init__(
@@ -132,6 +133,8 @@ class Plan:
         console_size: tuple[int, int],
         reaper: bool,
         preserve_fds: int,
+        no_pivot: bool,
+        keep_keyring: bool,
         cleanup: list[str],
         fuse_overlayfs: str,
         hooks: dict[str, list[Hook]],
@@ -176,6 +179,8 @@ class Plan:
         self.console_size = console_size
         self.reaper = reaper
         self.preserve_fds = preserve_fds
+        self.no_pivot = no_pivot
+        self.keep_keyring = keep_keyring
         self.cleanup = cleanup
         self.fuse_overlayfs = fuse_overlayfs
         self.hooks = hooks

@@ -6,7 +6,7 @@ import errno
 import os
 
 from rootless.errors import RootlessError
-from rootless.linux.libc import MS_PRIVATE, MS_SLAVE, mount, pivot_root, umount
+from rootless.linux.libc import MS_MOVE, MS_PRIVATE, MS_SLAVE, mount, pivot_root, umount
 from rootless.linux.mountapi import (
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_RDONLY,
@@ -223,9 +223,16 @@ def _old_overlay(root: RootfsMount) -> int:
     return open_tree(-100, root["merged"])
 
 
-def change_root(root: int) -> None:
-    """Make the mount ``root`` the root of the process and let go of everything else (pivot_root(2), "." on ".")."""
+def change_root(root: int, no_pivot: bool = False) -> None:
+    """Make the mount ``root`` the root of the process and let go of everything else (pivot_root(2), "." on ".").
+
+    ``no_pivot``: move it over the old root instead, which the kernel's own first file system cannot be pivoted from.
+    """
     os.fchdir(root)
-    pivot_root(".", ".")
-    umount(".")
+    if no_pivot:
+        mount(".", "/", None, MS_MOVE)
+        os.chroot(".")
+    else:
+        pivot_root(".", ".")
+        umount(".")
     os.chdir("/")

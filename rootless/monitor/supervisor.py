@@ -37,8 +37,9 @@ if TYPE_CHECKING:
         directory. ``helper`` and ``helper_fds``: the network's helper ends when the descriptors are closed.
         ``engine``: the command line of the engine, to which a verb is appended. ``policy`` and ``retries``: of
         --restart. ``timeout``: seconds after which the container is killed, 0 for never. ``events``: the file of
-        events, and ``event`` what it says of this container. ``exit``, ``reserve``: see storage.layout. ``notify``: the
-        socket that takes the container's messages for the service ``manager``. ``started``: 0 if the program waits for its start.
+        events, and ``event`` what it says of this container. ``exit``, ``reserve``: see storage.layout. ``notify``:
+        the socket that takes the container's messages for the service ``manager``. ``started``: 0 if the program waits
+        for its start.
         """
 
         id: str

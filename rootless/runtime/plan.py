@@ -79,6 +79,8 @@ def compile(spec: Spec, rootfs: RootfsMount, idmap: IdMap, extras: Extras) -> Pl
         console_size=(size["height"], size["width"]) if size else (0, 0),
         reaper=extras.get("init_binary") == "reaper",
         preserve_fds=extras.get("preserve_fds", 0),
+        no_pivot=extras.get("no_pivot", False),
+        keep_keyring=extras.get("keep_keyring", False),
         cleanup=list(extras.get("cleanup", [])),
         fuse_overlayfs=extras.get("fuse_overlayfs") or rootfs.get("helper", ""),
         hooks=_hooks(spec),

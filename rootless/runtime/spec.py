@@ -174,6 +174,8 @@ if TYPE_CHECKING:
         fuse_overlayfs: str
         init_binary: str | None
         preserve_fds: int
+        no_pivot: bool
+        keep_keyring: bool
         terminal: bool
         cleanup: list[str]
         files_dir: str

@@ -12,6 +12,8 @@ PERSISTENT_OPTIONS = (
     text("--root", help="Directory of the containers' state.", metavar="DIR"),
     text("--log", help="File to which errors are appended.", metavar="FILE"),
     text("--log-format", help="Form of that file's lines: text or json.", metavar="FORMAT"),
+    flag("--systemd-cgroup", help="Let systemd make the control group; cgroupsPath is then SLICE:PREFIX:NAME."),
+    text("--cgroup-manager", help="Who makes the control group: systemd, cgroupfs or disabled.", metavar="NAME"),
     flag("--debug", help="Print what will be done to start a container, step by step."),
 )
 
@@ -22,6 +24,8 @@ _CREATE = (
     text("--console-socket", help="Socket that gets the container's terminal.", metavar="SOCKET"),
     text("--pid-file", help="File for the pid of the container's first process.", metavar="FILE"),
     number("--preserve-fds", help="Pass the N descriptors from 3 on to the container."),
+    flag("--no-pivot", help="Change the root by a move of mounts, where the host runs from an initial RAM disk."),
+    flag("--no-new-keyring", help="Keep the caller's session keyring."),
 )
 
 COMMANDS = (
@@ -90,6 +94,57 @@ COMMANDS = (
         "oci:delete",
         "Delete what is kept of a container that has ended.",
         (flag("--force", "-f", help="Kill the container first if it runs; no error if there is none."),),
+        ONE,
+    ),
+    Command(
+        ("ps",),
+        "oci_cgroup:ps",
+        "List the processes of a container, as ps(1) does on the host.",
+        (text("--format", "-f", help="Form of the output: table or json, a list of pids.", metavar="FORMAT"),),
+        Arguments("ID [PS-OPTION...]", 1, -1, oci_containers),
+        interspersed=False,
+    ),
+    Command(
+        ("pause",),
+        "oci_cgroup:pause",
+        "Halt every process of a container.",
+        (),
+        ONE,
+    ),
+    Command(
+        ("resume",),
+        "oci_cgroup:resume",
+        "Let a container go on that was paused.",
+        (),
+        ONE,
+    ),
+    Command(
+        ("update",),
+        "oci_cgroup:update",
+        "Change the limits of a running container.",
+        (
+            text("--resources", "-r", help="File with linux.resources as JSON; - is standard input.", metavar="FILE"),
+            text("--memory", help="Limit of memory.", metavar="BYTES"),
+            text("--memory-reservation", help="Memory that is kept for the container.", metavar="BYTES"),
+            text("--memory-swap", help="Limit of memory and swap together.", metavar="BYTES"),
+            text("--cpu-period", help="Period of the processor's quota.", metavar="MICROSECONDS"),
+            text("--cpu-quota", help="Processor time in a period.", metavar="MICROSECONDS"),
+            text("--cpu-share", help="Weight among the containers.", metavar="SHARES"),
+            text("--cpuset-cpus", help="Processors that may be used.", metavar="LIST"),
+            text("--cpuset-mems", help="Memory nodes that may be used.", metavar="LIST"),
+            text("--pids-limit", help="Most processes.", metavar="NUMBER"),
+            text("--blkio-weight", help="Weight of input and output.", metavar="WEIGHT"),
+        ),
+        ONE,
+    ),
+    Command(
+        ("events",),
+        "oci_cgroup:events",
+        "Print what a container uses as lines of JSON.",
+        (
+            text("--interval", help="Time between two lines (5s).", metavar="DURATION"),
+            flag("--stats", help="Print one line and end."),
+        ),
         ONE,
     ),
     Command(

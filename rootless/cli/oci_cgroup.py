@@ -1,0 +1,262 @@
+"""The verbs of ``rootless-oci`` about a container's processes and control group: ps, pause, resume, update, events."""
+
+from __future__ import annotations
+
+import os
+
+from rootless.cgroups import manager, resources
+from rootless.cgroups.placement import Placement
+from rootless.cgroups.v2 import Cgroup
+from rootless.cli import render
+from rootless.cli.oci_state import Record
+from rootless.errors import RootlessError, UsageError
+from rootless.runtime import processes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from rootless.runtime.spec import Spec
+    from rootless.runtime.state import State
+
+    Values = dict[str, Any]
+
+# The flags of `update`: where their numbers stand in linux.resources.
+_FLAGS = {
+    "memory": ("memory", "limit"), "memory_reservation": ("memory", "reservation"), "memory_swap": ("memory", "swap"),
+    "cpu_period": ("cpu", "period"), "cpu_quota": ("cpu", "quota"), "cpu_share": ("cpu", "shares"),
+    "pids_limit": ("pids", "limit"), "blkio_weight": ("blockIO", "weight"),
+}  # fmt: skip
+_TEXTS = {"cpuset_cpus": ("cpu", "cpus"), "cpuset_mems": ("cpu", "mems")}
+_LARGEST = 1 << 20
+
+
+class Group:
+    """The control group of a container that is being made, as its Spec and the command line want it."""
+
+    __slots__ = ("_placement", "notes")
+
+    def __init__(self, identifier: str, spec: Spec, global_values: Mapping[str, Any]) -> None:
+        linux = spec.get("linux") or {}
+        limits = resources.convert(linux.get("resources") or {})
+        asked = global_values.get("cgroup_manager") or ""
+        if asked not in ("", *manager.MANAGERS):
+            names = ", ".join(manager.MANAGERS)
+            raise UsageError(f"cannot use {asked[:40]!r} for --cgroup-manager", f"choose from: {names}")
+        wish = manager.of_spec(
+            identifier,
+            linux.get("cgroupsPath") or "",
+            limits,
+            systemd_form=bool(global_values.get("systemd_cgroup")) or asked == "systemd",
+            disabled=asked == "disabled",
+        )
+        location = manager.choose(wish)
+        self.notes: list[str] = []
+        self._placement: Placement | None = None
+        if location.kind == "none" and limits and _in_user_namespace():
+            # Engines that are in a user namespace fill the limits in without asking whether they can be had.
+            self.notes.append(f"linux.resources is left out: {location.why}")
+            return
+        manager.refuse_unenforced(location, wish.limits)
+        if location.kind != "none":
+            self._placement = Placement(wish, location)
+
+    @property
+    def place(self) -> Any:
+        """What `launch.create` calls with the shim's pid; ``None`` where no group is used."""
+        return self._placement.place if self._placement else None
+
+    @property
+    def path(self) -> str:
+        """The directory of the group, once it is made; empty for none."""
+        return self._placement.path if self._placement else ""
+
+    def let_go(self) -> None:
+        """The container has it now."""
+        if self._placement:
+            self.notes += self._placement.notes
+            self._placement.let_go()
+
+    def remove(self) -> None:
+        """Take it away: the container could not be made."""
+        if self._placement:
+            self._placement.remove()
+
+
+def _in_user_namespace() -> bool:
+    with open("/proc/self/uid_map", "rb", buffering=0) as file:
+        return file.read(256).split() != [b"0", b"0", b"4294967295"]
+
+
+def forget(found: State) -> None:
+    """Remove the control group of a container that has ended."""
+    if found.get("cgroup"):
+        Cgroup(found["cgroup"]).delete()
+
+
+def _running(record: Record, what: str) -> State:
+    found = record.read()
+    status = record.status(found)
+    if status == "stopped" or not found["pid"]:
+        raise RootlessError(f"cannot {what} the container {record.id}: container not running, but {status}")
+    return found
+
+
+def _group(record: Record, what: str) -> Cgroup:
+    found = _running(record, what)
+    if not found.get("cgroup"):
+        raise RootlessError(
+            f"cannot {what} the container {record.id}: it has no control group",
+            "a delegated cgroup v2 tree is needed: see `rootless doctor`",
+        )
+    return Cgroup(found["cgroup"])
+
+
+def ps(values: Values, args: list[str], global_values: Values) -> int:
+    """``ps``: the processes of a container: a JSON list of pids, or the lines that ps(1) has for them."""
+    record = Record(global_values, args[0])
+    found = _running(record, "list the processes of")
+    pids = processes.of_container(found["pid"], found.get("cgroup", ""))
+    form = values.get("format") or "table"
+    if form == "json":
+        render.write(render.json_text(pids) + "\n")
+        return 0
+    if form != "table":
+        raise UsageError(f"unknown format {form!r}", "choose from: table, json")
+    import subprocess
+
+    try:
+        done = subprocess.run(["ps", *(args[1:] or ["-ef"])], stdout=subprocess.PIPE, text=True, check=False)
+    except OSError as error:
+        raise RootlessError(f"cannot run ps: {error.strerror}", "install procps, or use --format json") from None
+    lines = done.stdout.splitlines()
+    heading = lines[0].split() if lines else []
+    if "PID" not in heading:
+        raise RootlessError("cannot find the processes in the output of ps", "let it have a column PID")
+    column = heading.index("PID")
+    wanted = {str(pid) for pid in pids}
+    render.line(lines[0])
+    for line in lines[1:]:
+        if line.split()[column : column + 1] and line.split()[column] in wanted:
+            render.line(line)
+    return done.returncode
+
+
+def pause(values: Values, args: list[str], global_values: Values) -> int:
+    """``pause``."""
+    _group(Record(global_values, args[0]), "pause").freeze()
+    return 0
+
+
+def resume(values: Values, args: list[str], global_values: Values) -> int:
+    """``resume``."""
+    record = Record(global_values, args[0])
+    group = _group(record, "resume")
+    if not group.frozen():
+        raise RootlessError(f"cannot resume the container {record.id}: container not paused")
+    group.thaw()
+    return 0
+
+
+def update(values: Values, args: list[str], global_values: Values) -> int:
+    """``update``: limits of a running container, from a document of ``linux.resources`` and from flags."""
+    wanted: Values = {}
+    path = values.get("resources")
+    if path:
+        from storage import jsonfast
+
+        try:
+            fd = 0 if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            parts = []
+            while (part := os.read(fd, _LARGEST)) and len(parts) < 64:
+                parts.append(part)
+            wanted = jsonfast.loads(b"".join(parts))
+        except OSError as error:
+            raise RootlessError(f"cannot read {path}: {error.strerror}") from None
+        except ValueError as error:
+            raise RootlessError(f"cannot read {path}: {error}") from None
+        if not isinstance(wanted, dict):
+            raise RootlessError(f"cannot read {path}: it is not a JSON object")
+    for key, (table, name) in {**_FLAGS, **_TEXTS}.items():
+        text = values.get(key)
+        if text not in (None, ""):
+            wanted.setdefault(table, {})[name] = str(text) if key in _TEXTS else _number(key, str(text))
+    record = Record(global_values, args[0])
+    group = _group(record, "update")
+    for note in group.write(resources.convert(wanted)):
+        from rootless.cli.report import print_line
+
+        print_line(f"warning: {note}")
+    return 0
+
+
+def _number(key: str, text: str) -> int:
+    digits = text[1:] if text[:1] == "-" else text
+    if digits.isascii() and digits.isdigit():
+        return int(text)
+    from rootless.engine.options.values import parse_bytes
+
+    return parse_bytes(text, "--" + key.replace("_", "-"))
+
+
+def events(values: Values, args: list[str], global_values: Values) -> int:
+    """``events``: what the container uses, as a line of JSON in runc's form, every ``interval``; once with --stats."""
+    import time
+
+    from rootless.engine.options.values import parse_duration
+
+    record = Record(global_values, args[0])
+    interval = parse_duration(values.get("interval") or "5s", "--interval")
+    if interval <= 0:
+        raise UsageError("cannot use an --interval that is not positive")
+    group = _group(record, "watch")
+    kills = group.oom_kills()
+    while True:
+        if values.get("stats"):
+            return _print(record.id, "stats", _usage(group))
+        if not group.populated():
+            return 0
+        if group.oom_kills() > kills:
+            kills = group.oom_kills()
+            _print(record.id, "oom", None)
+        _print(record.id, "stats", _usage(group))
+        time.sleep(interval)
+
+
+def _print(identifier: str, kind: str, data: object) -> int:
+    from storage import jsonfast
+
+    document = {"type": kind, "id": identifier, **({"data": data} if data is not None else {})}
+    render.line(jsonfast.dumps(document))
+    return 0
+
+
+def _usage(group: Cgroup) -> Values:
+    """The numbers of ``runc events --stats`` (types/events.go of runc) that cgroup v2 has; nanoseconds and bytes."""
+    found = group.stats()
+    cpu = group.table("cpu.stat")
+    return {
+        "cpu": {
+            "usage": {
+                "total": found.cpu_total * 1000,
+                "kernel": found.cpu_system * 1000,
+                "user": (found.cpu_total - found.cpu_system) * 1000,
+            },
+            "throttling": {
+                "periods": cpu.get("nr_periods", 0),
+                "throttledPeriods": cpu.get("nr_throttled", 0),
+                "throttledTime": cpu.get("throttled_usec", 0) * 1000,
+            },
+        },
+        "memory": {
+            "usage": {"limit": found.memory_limit or (1 << 64) - 1, "usage": found.memory, "failcnt": 0},
+            "raw": group.table("memory.stat"),
+        },
+        "pids": {"current": found.pids},
+        "blkio": {
+            "ioServiceBytesRecursive": [
+                {"op": "Read", "value": found.io_read}, {"op": "Write", "value": found.io_written},
+            ],
+        },
+    }  # fmt: skip
