@@ -1,4 +1,4 @@
-"""Where a container's control group is made: by systemd, in a delegated part of the tree, or nowhere.
+"""Where a container's control group is to be: in a scope of systemd, in a delegated part of the tree, or nowhere.
 
 ::
 
@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import os
 
-from rootless.cgroups import resources, systemd, v2
-from rootless.cgroups.v2 import Cgroup
 from rootless.errors import RootlessError, UsageError
 from rootless.linux.libc import CGROUP2_MAGIC, file_system_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from rootless.cgroups.devices import Rule
 
 MOUNT = "/sys/fs/cgroup"
 MODES = ("enabled", "disabled", "no-conmon", "split")
@@ -39,10 +39,10 @@ class Wish:
     ``name``: of the container. ``manager``: one of `MANAGERS`, empty: the best there is. ``mode``: one of `MODES`.
     ``parent``: a slice for systemd, else a path below the mount point. ``path``: the group itself, below the mount
     point if absolute. ``unit``: systemd's name for the scope. ``limits``: as `resources.convert` makes them.
-    ``optional``: a manager that cannot be had is done without.
+    ``optional``: a manager that cannot be had is done without. ``devices``: the rules that a filter must hold.
     """
 
-    __slots__ = ("limits", "manager", "mode", "name", "optional", "parent", "path", "unit")
+    __slots__ = ("devices", "limits", "manager", "mode", "name", "optional", "parent", "path", "unit")
 
     def __init__(
         self,
@@ -55,15 +55,23 @@ class Wish:
         unit: str = "",
         limits: Mapping[str, str] | None = None,
         optional: bool = False,
+        devices: Sequence[Rule] = (),
     ) -> None:
         self.name = name
         self.optional = optional
+        self.devices = devices
         self.manager = manager
         self.mode = mode
         self.parent = parent
         self.path = path
-        self.unit = unit or f"rootless-{systemd.escape(name)}.scope"
+        self.unit = unit
         self.limits = dict(limits or {})
+
+    def unit_name(self) -> str:
+        """The name of the scope."""
+        from rootless.cgroups.systemd import escape
+
+        return self.unit or f"rootless-{escape(self.name)}.scope"
 
 
 class Location:
@@ -112,10 +120,12 @@ def of_spec(name: str, spec_path: str, limits: Mapping[str, str], *, systemd_for
             f"cannot use the cgroupsPath {spec_path[:120]!r} with --systemd-cgroup",
             "write it like user.slice:rootless:name",
         )
+    from rootless.cgroups.systemd import escape
+
     slice_name, prefix, last = parts
     unit = "-".join(part for part in (prefix, last) if part)
     unit = unit if unit.endswith(".scope") else unit + ".scope"
-    return Wish(name, manager="systemd", parent=slice_name, unit=systemd.escape(unit), limits=limits)
+    return Wish(name, manager="systemd", parent=slice_name, unit=escape(unit), limits=limits)
 
 
 def choose(wish: Wish) -> Location:
@@ -188,8 +198,13 @@ def unenforced(location: Location, limits: Mapping[str, str]) -> list[str]:
     ]
 
 
-def refuse_unenforced(location: Location, limits: Mapping[str, str]) -> None:
-    """Raise ``RootlessError`` if limits are asked for that nothing can hold."""
+def refuse_unenforced(location: Location, limits: Mapping[str, str], rules: Sequence[Rule] = ()) -> None:
+    """Raise ``RootlessError`` if limits, or rules for devices, are asked for that nothing can hold."""
+    if rules and location.kind == "none":
+        raise RootlessError(
+            f"cannot apply linux.resources.devices: no control group is used ({location.why})",
+            "take CAP_MKNOD from the capabilities, or add a user namespace",
+        )
     names = unenforced(location, limits)
     if not names:
         return
@@ -199,7 +214,9 @@ def refuse_unenforced(location: Location, limits: Mapping[str, str]) -> None:
             f"cannot limit {controller}: no control group is used ({location.why})",
             "leave the limit away, or log in where systemd has a session for you (loginctl enable-linger)",
         )
-    raise v2.missing_controller(controller, names[0])
+    from rootless.cgroups.v2 import missing_controller
+
+    raise missing_controller(controller, names[0])
 
 
 def _demand(found: Location, asked: str) -> Location:
@@ -217,6 +234,9 @@ def _no_hierarchy(mount: str) -> str:
 
 
 def _scope(mount: str, wish: Wish) -> Location:
+    from rootless.cgroups import systemd
+    from rootless.cgroups.v2 import Cgroup
+
     if not systemd.address():
         return Location("none", "there is no systemd session of the user")
     default = "user.slice" if os.geteuid() else "machine.slice"
@@ -250,14 +270,14 @@ def _directory(mount: str, wish: Wish, why: str) -> Location:
         if not _writable(parent):
             return Location("none", f"{parent} is not delegated to this user")
         directory = mount + (wish.path or f"{wish.parent}/{name}")
-        return Location("cgroupfs", why, mount=mount, directory=directory, controllers=_offered(Cgroup(parent)))
+        return Location("cgroupfs", why, mount=mount, directory=directory, controllers=_offered(parent))
     if wish.path or wish.parent:
         name = wish.path or f"{_checked(wish.parent)}/{name}"
-    wanted = {*resources.needed(wish.limits), "pids"}
+    wanted = {"pids", *(limit.partition(".")[0] for limit in wish.limits)}
     best: tuple[int, str, list[str]] | None = None
     path = own.rstrip("/")
     while _writable(mount + path):
-        offered = _offered(Cgroup(mount + path))
+        offered = _offered(mount + path)
         if best is None or len(wanted.intersection(offered)) > best[0]:
             best = (len(wanted.intersection(offered)), path, offered)
         if not path or wanted.issubset(offered):
@@ -270,6 +290,8 @@ def _directory(mount: str, wish: Wish, why: str) -> Location:
 
 def _split(mount: str) -> Location:
     """The caller's own group, shared between the container and who looks after it."""
+    from rootless.cgroups.v2 import Cgroup
+
     # A monitor that restarts its container is in a part of it already.
     own = group_of().rstrip("/").removesuffix("/supervisor")
     directory = mount + own
@@ -298,8 +320,11 @@ def _writable(directory: str) -> bool:
     return os.access(directory, _WRITE) and os.access(f"{directory}/cgroup.procs", _WRITE)
 
 
-def _offered(group: Cgroup) -> list[str]:
+def _offered(path: str) -> list[str]:
     """The controllers that groups below this one have, or would get when asked for."""
+    from rootless.cgroups.v2 import Cgroup
+
+    group = Cgroup(path)
     try:
         enabled = group.read("cgroup.subtree_control").split()
         if not os.access(f"{group.path}/cgroup.subtree_control", _WRITE):
@@ -309,174 +334,3 @@ def _offered(group: Cgroup) -> list[str]:
         return []
     # The kernel's own root, the one group without a type, may have both processes and controllers for its groups.
     return enabled if inhabited else group.controllers()
-
-
-class Placement:
-    """Making the group of one container at its start, and taking it away at its end.
-
-    ``supervise``: this process itself looks after the container, and goes to ``supervisor``. ``path``: the payload's
-    group once it is made. ``notes``: what the machine does without.
-    """
-
-    __slots__ = ("_agent", "_made", "location", "notes", "path", "supervise", "wish")
-
-    def __init__(
-        self, wish: Wish, location: Location, *, supervise: bool = False, agent: systemd.Agent | None = None
-    ) -> None:
-        self.wish = wish
-        self.location = location
-        self.supervise = supervise
-        self.path = ""
-        self.notes: list[str] = []
-        self._made = ""
-        self._agent = agent
-        if location.kind == "systemd" and agent is None and not self._is_inside():
-            self._agent = systemd.Agent(systemd.address())
-
-    def place(self, shim: int) -> int:
-        """Make the group; an open ``cgroup.procs`` of it, -1 for none. ``shim``: the container's first process so far.
-
-        Raises ``RootlessError``.
-        """
-        if self.location.kind == "systemd":
-            try:
-                base = self._scope(shim)
-            except systemd.Refused as refused:
-                return self._without_systemd(shim, refused)
-            return self._in_two(base, "container", [shim])
-        if self.location.kind == "split":
-            base = Cgroup(self.location.directory)
-            inhabitants = [int(pid) for pid in base.read("cgroup.procs").split()]
-            return self._in_two(base, f"container-{self.wish.name}", inhabitants)
-        group = Cgroup(self.location.directory)
-        if group.exists() and group.populated():
-            raise RootlessError(f"cannot use the control group {group.path}: processes are in it", "name another one")
-        parent = Cgroup(group.path.rpartition("/")[0])
-        try:
-            self._make_parents(parent)
-            group.make()
-        except OSError as error:
-            raise RootlessError(f"cannot make the control group {group.path}: {error.strerror}") from error
-        self._made = group.path
-        return self._fill(group, parent)
-
-    def _make_parents(self, group: Cgroup) -> None:
-        """Make the groups on the way to the container's that are missing, with the controllers that it wants."""
-        missing = []
-        path = group.path
-        while not os.path.isdir(path):
-            missing.append(path)
-            path = path.rpartition("/")[0]
-        for child in reversed(missing):
-            Cgroup(child.rpartition("/")[0]).enable(self._wanted())
-            os.mkdir(child)
-
-    def _wanted(self) -> set[str]:
-        return {*USEFUL, *resources.needed(self.wish.limits)}
-
-    def _is_inside(self) -> bool:
-        """Whether this process looks after the container already, and restarts it."""
-        return group_of().endswith(f"/{self.wish.unit}/supervisor")
-
-    def _scope(self, shim: int) -> Cgroup:
-        """The scope, with its processes in it. A restart finds it, as its monitor is in it already."""
-        if self._agent is None:
-            return Cgroup(self.location.mount + group_of().removesuffix("/supervisor"))
-        pids = [shim, os.getpid()] if self.supervise and self.wish.mode != "no-conmon" else [shim]
-        description = f"Container {self.wish.name}"
-        self._agent.start(systemd.Scope(self.wish.unit, self.location.slice, description, pids))
-        found = group_of(shim)
-        if not found.endswith("/" + self.wish.unit):
-            raise systemd.Refused("", f"the container is not in its scope {self.wish.unit} but in {found or 'none'}")
-        return Cgroup(self.location.mount + found)
-
-    def _in_two(self, base: Cgroup, payload: str, others: Sequence[int]) -> int:
-        """One group for the payload and one for who looks after it, who must leave their common one."""
-        supervisor = Cgroup(f"{base.path}/supervisor")
-        group = Cgroup(f"{base.path}/{payload}")
-        try:
-            supervisor.make()
-            group.make()
-        except OSError as error:
-            raise RootlessError(f"cannot make a control group in {base.path}: {error.strerror}") from error
-        self._made = group.path
-        if self.location.kind == "systemd" and self.supervise and self.wish.mode != "no-conmon":
-            others = [*others, os.getpid()]
-        for pid in others:
-            supervisor.add(pid)
-        return self._fill(group, base)
-
-    def _fill(self, group: Cgroup, parent: Cgroup) -> int:
-        limits = dict(self.wish.limits)
-        enabled = parent.enable(self._wanted())
-        if "pids" not in enabled:
-            limits.pop("pids.max", None)  # an rlimit holds it
-        try:
-            self.notes += group.write(limits)
-            self.path = group.path
-            return group.open_procs()
-        except (RootlessError, OSError):
-            self.remove()
-            raise
-
-    def _without_systemd(self, shim: int, refused: systemd.Refused) -> int:
-        """Another place where nobody asked for systemd; else, or if limits hang on it, the start fails."""
-        wish = self.wish
-        if wish.manager == "systemd" or wish.parent:
-            raise systemd.unavailable(refused)
-        wish.manager = "cgroupfs"
-        try:
-            self.location = choose(wish)
-        except RootlessError:
-            self.location = Location("none", refused.text)
-        finally:
-            wish.manager = ""
-        refuse_unenforced(self.location, wish.limits)
-        if self.location.kind == "none":
-            self.notes.append(f"no control group is used: {refused.text}")
-            return -1
-        return self.place(shim)
-
-    def let_go(self) -> None:
-        """Another process goes on with this after a fork."""
-        if self._agent:
-            self._agent.close()
-            self._agent = None
-
-    def remove(self) -> None:
-        """Take away what was made, when the container has ended. A scope that is empty ends by itself."""
-        self.let_go()
-        if self._made:
-            Cgroup(self._made).delete()
-            self._made = ""
-
-
-def join(path: str, pid: int) -> None:
-    """Move a process into a running container's group, as `exec` does; through systemd where the user may not.
-
-    Raises ``RootlessError``.
-    """
-    try:
-        Cgroup(path).put("cgroup.procs", str(pid))
-        return
-    except PermissionError as error:
-        problem = error
-    except ProcessLookupError:
-        return
-    except OSError as error:
-        raise RootlessError(f"cannot put process {pid} into the control group {path}: {error.strerror}") from error
-    # A login session is not the user's own tree: between it and his services only systemd moves processes.
-    head, found, below = path.partition(".scope/")
-    where = systemd.address()
-    if found and where:
-        try:
-            bus = systemd.Bus(where)
-            try:
-                bus.attach(f"{head.rpartition('/')[2]}.scope", "/" + below, [pid])
-            finally:
-                bus.close()
-            return
-        except systemd.Refused as refused:
-            hint = f"systemd says: {refused.text}"
-            raise RootlessError(f"cannot put process {pid} into the control group {path}", hint) from None
-    raise RootlessError(f"cannot put process {pid} into the control group {path}: {problem.strerror}") from None

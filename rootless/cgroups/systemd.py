@@ -19,7 +19,7 @@ from rootless.linux.libc import close_range
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
     from jeepney.io.blocking import DBusConnection
@@ -33,6 +33,7 @@ _MANAGER = "org.freedesktop.systemd1.Manager"
 _EXISTS = "org.freedesktop.systemd1.UnitExists"
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.-")
 _LARGEST = 1 << 16
+_PAUSE, _ASK = 0.001, 0.1  # seconds
 
 
 class Scope:
@@ -125,8 +126,10 @@ class Bus:
         return found
 
     def start(self, scope: Scope) -> None:
-        """Make a scope and wait until its processes are in it."""
-        self.listen()
+        """Make a scope and wait until its processes are in it.
+
+        Their own group tells that, so that nobody has to listen to everything that systemd does meanwhile.
+        """
         properties = [
             ("Description", ("s", scope.description)),
             ("Slice", ("s", scope.slice)),
@@ -145,18 +148,17 @@ class Bus:
             # What is left of an earlier run, whose processes are gone or going: nobody else uses the name.
             self._clear(scope.unit)
             job = self.call(*arguments)[0]
-        self._await(job, scope.unit)
+        self._await(job, scope.unit, lambda: _is_in(scope.pids[0], scope.unit))
 
     def stop(self, unit: str) -> None:
         """Stop a unit and wait until it is gone; one that is not there is none."""
-        self.listen()
         try:
             job = self.call("StopUnit", "ss", unit, "fail")[0]
         except Refused as refused:
             if refused.name.endswith(".NoSuchUnit"):
                 return
             raise
-        self._await(job, unit)
+        self._await(job, unit, lambda: False)
 
     def _clear(self, unit: str) -> None:
         try:
@@ -166,29 +168,23 @@ class Bus:
             if not refused.name.endswith(".NoSuchUnit"):
                 raise
 
-    def listen(self) -> None:
-        """Be told of jobs that end."""
-        from jeepney import MatchRule, message_bus
-
-        rule = MatchRule(type="signal", interface=_MANAGER, member="JobRemoved", path=_OBJECT)
-        self._ask(message_bus.AddMatch(rule))
-
-    def _await(self, job: str, unit: str) -> None:
-        """Wait for the end of a job of systemd's."""
-        from jeepney import HeaderFields
-
-        until = time.monotonic() + PATIENCE
-        while True:
+    def _await(self, job: str, unit: str, is_done: Callable[[], bool]) -> None:
+        """Wait until the job is done. Now and then systemd is asked whether it has it still."""
+        begun = asked = time.monotonic()
+        while not is_done():
+            time.sleep(_PAUSE)
+            now = time.monotonic()
+            if now - asked < _ASK:
+                continue
+            asked = now
             try:
-                message = self._connection.receive(timeout=max(until - time.monotonic(), 0.01))
-            except OSError:
-                raise Refused("", f"systemd did not say in time whether it has started {unit}") from None
-            fields = message.header.fields
-            if fields.get(HeaderFields.member) == "JobRemoved" and message.body[1] == job:
-                result = message.body[3]
-                if result != "done":
-                    raise Refused("", f"the job of {unit} ended as {result!r}, see `systemctl status {unit}`")
+                self.call("GetJob", "u", int(job.rpartition("/")[2]))
+            except Refused as refused:
+                if not refused.name.endswith(".NoSuchJob"):
+                    raise
                 return
+            if now - begun > PATIENCE:
+                raise Refused("", f"systemd takes too long for {unit}")
 
     def attach(self, unit: str, below: str, pids: Sequence[int]) -> None:
         """Move processes into the group ``below`` of a scope (``/container``); for those that the user cannot move."""
@@ -258,6 +254,15 @@ def _serve(where: str, caller: _socket.socket) -> NoReturn:
             caller.send(marshal.dumps(answer))
     finally:
         os._exit(0)
+
+
+def _is_in(pid: int, unit: str) -> bool:
+    """Whether the process is in the unit's group (cgroups(7), /proc/PID/cgroup)."""
+    try:
+        with open(f"/proc/{pid}/cgroup", "rb", buffering=0) as file:
+            return file.read(_LARGEST).rstrip().endswith(b"/" + unit.encode())
+    except OSError:
+        return False
 
 
 def unavailable(refused: Refused) -> RootlessError:

@@ -171,6 +171,24 @@ class Cgroup:
                     _fail(f"cannot set {name} to {line!r}", error, hint)
         return notes
 
+    def change(self, values: Mapping[str, str]) -> None:
+        """Set limits of a group that is in use: all, or with the error of the one that was refused none."""
+        before = {}
+        for name in values:
+            try:
+                before[name] = self.read(name)
+            except OSError:
+                continue
+        try:
+            self.write(values)
+        except RootlessError:
+            for name, value in before.items():
+                try:
+                    self.write({name: value})
+                except RootlessError:
+                    continue
+            raise
+
     def _missing(self, name: str, line: str, notes: list[str]) -> None:
         """What to do where the kernel does not show the file of a limit."""
         controller = name.partition(".")[0]

@@ -265,11 +265,10 @@ def _resources(spec: Spec) -> None:
     resources = linux.get("resources") or {}
     if resources:
         convert(resources)
-    own_users = any(namespace["type"] == "user" for namespace in linux.get("namespaces", []))
-    bounding = (spec["process"].get("capabilities") or {}).get("bounding") or []
-    if resources.get("devices") and not own_users and "CAP_MKNOD" in bounding:
-        hint = "take CAP_MKNOD from the capabilities, or add a user namespace"
-        _refuse("cannot apply linux.resources.devices: control groups are not supported yet", hint)
+        if resources.get("devices"):
+            from rootless.cgroups import devices
+
+            devices.parse(resources["devices"])
 
 
 def _hooks(hooks: dict[str, list[Hook]]) -> None:

@@ -1,8 +1,4 @@
-"""What a start does about control groups: where the container's is made, what it limits, what limits in its place.
-
-Where no controller counts processes, RLIMIT_NPROC bounds them: since Linux 5.14 it counts in the container's own user
-namespace, so that it takes nothing from the user's other processes (setrlimit(2), user_namespaces(7)).
-"""
+"""What the engine asks of control groups for a container, by its options."""
 
 from __future__ import annotations
 
@@ -10,70 +6,16 @@ import os
 
 from rootless.cgroups import manager, resources
 from rootless.errors import RootlessError
+from rootless.runtime.cgroup import Control
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from rootless.cgroups.manager import Location, Wish
-    from rootless.cgroups.systemd import Agent
+    from rootless.cgroups.manager import Wish
     from rootless.engine.containers.container import Container
     from rootless.engine.context import Engine
-    from rootless.init.plan import Plan
-    from rootless.runtime.state import State
-
-_NPROC = 6
-
-
-class Control:
-    """The control group of one start. ``notes``: what the machine does without."""
-
-    __slots__ = ("_placement", "location", "notes", "processes")
-
-    def __init__(
-        self, wish: Wish, location: Location, *, supervise: bool = False, agent: Agent | None = None
-    ) -> None:
-        manager.refuse_unenforced(location, wish.limits)
-        self.location = location
-        self.notes: list[str] = []
-        self.processes = _count(wish.limits.get("pids.max", ""))
-        self._placement: manager.Placement | None = None
-        if location.kind != "none":
-            self._placement = manager.Placement(wish, location, supervise=supervise, agent=agent)
-
-    def bound(self, plan: Plan) -> None:
-        """Let RLIMIT_NPROC bound the container where no controller will; a ``--ulimit nproc`` of the user's stays."""
-        if not self.processes or "pids" in self.location.controllers:
-            return
-        for limit in plan.limits:
-            if limit.number == _NPROC and not limit.explicit:
-                limit.soft = min(limit.soft, self.processes)
-                limit.hard = min(limit.hard, self.processes)
-
-    @property
-    def place(self) -> Any:
-        """What `launch.create` calls with the shim's pid; ``None`` where no group is used."""
-        return self._placement.place if self._placement else None
-
-    @property
-    def path(self) -> str:
-        """The directory of the container's group; empty for none."""
-        return self._placement.path if self._placement else ""
-
-    def note(self, state: State) -> None:
-        """Put down in the container's state where it is."""
-        state["cgroup"] = self.path
-        location = self._placement.location if self._placement else self.location
-        state["cgroup_manager"] = location.kind if self.path else "none"
-        state["cgroup_why"] = location.why
-        if self._placement:
-            state["notes"] = [*state.get("notes", []), *self._placement.notes]
-
-    def remove(self) -> None:
-        """Take the group away, when the container has ended or could not be started."""
-        if self._placement:
-            self._placement.remove()
 
 
 def begin(engine: Engine, values: Mapping[str, Any]) -> None:
@@ -131,7 +73,3 @@ def of_container(engine: Engine, container_id: str, what: str) -> str:
         hint = "log in where systemd has a session for you, or delegate a control group, and start it again"
         raise RootlessError(f"cannot {what} container {container_id[:12]}: it has no control group ({why})", hint)
     return current.cgroup
-
-
-def _count(text: str) -> int:
-    return int(text) if text.isdigit() else 0

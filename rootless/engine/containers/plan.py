@@ -7,10 +7,10 @@ from rootless.security import seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rootless.engine.containers.cgroup import Control
     from rootless.engine.containers.container import Container
     from rootless.engine.context import Engine
     from rootless.init.plan import Plan
+    from rootless.runtime.cgroup import Control
 
 
 def compile_plan(engine: Engine, container: Container, control: Control, *, cleanup: bool = False) -> Plan:

@@ -28,7 +28,8 @@ from rootless.engine.containers.removal import forget_state
 from rootless.engine.containers.status import STARTED, record_exit, record_start
 from rootless.engine.containers.streams import Streams
 from rootless.errors import RootlessError
-from rootless.init import main, wire
+from rootless.init import wire
+from rootless.init.failure import report
 from rootless.linux import signals
 from rootless.linux.libc import close_range
 from rootless.monitor.frames import SOCKET
@@ -39,11 +40,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-    from rootless.engine.containers.cgroup import Control
     from rootless.engine.containers.container import Container
     from rootless.engine.context import Engine
     from rootless.network import Network
     from rootless.network.helper import NetworkHandle
+    from rootless.runtime.cgroup import Control
     from rootless.runtime.launch import Process
     from storage.locks import Lock
 
@@ -92,9 +93,9 @@ def start(
             owner = theirs.detach() if theirs else -1
             lead(engine, container, network, lock, far, owner=owner, let_go=let_go, written=written)
         except StorageError as error:
-            code = main.report(far, RootlessError(error.message, error.hint))
+            code = report(far, RootlessError(error.message, error.hint))
         except BaseException as error:  # the process must end here, whatever happens
-            code = main.report(far, error)
+            code = report(far, error)
         finally:
             os._exit(code)
     far.close()

@@ -9,7 +9,7 @@ from rootless.engine.containers import cgroup
 from rootless.engine.containers.container import read_json
 from rootless.engine.containers.status import ALIVE, status
 from rootless.engine.options import resources as options
-from rootless.errors import RootlessError, UsageError
+from rootless.errors import UsageError
 from storage import atomic, jsonfast
 
 TYPE_CHECKING = False
@@ -32,7 +32,7 @@ def update(engine: Engine, container_id: str, values: Mapping[str, Any]) -> None
     limits = resources.convert(merged)
     changed = resources.convert(_touched(merged, wanted))
     if status(engine, container_id).state in ALIVE:
-        _apply(Cgroup(cgroup.of_container(engine, container_id, "update")), changed)
+        Cgroup(cgroup.of_container(engine, container_id, "update")).change(changed)
     else:
         wish = cgroup.wished(engine, container_id, record["options"], limits)
         manager.refuse_unenforced(manager.choose(wish), limits)
@@ -66,22 +66,3 @@ def _touched(merged: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, 
     if "unified" in wanted:
         found["unified"] = wanted["unified"]
     return found
-
-
-def _apply(group: Cgroup, limits: Mapping[str, str]) -> None:
-    """Set limits, and the old ones again if one of them is refused."""
-    before = {}
-    for name in limits:
-        try:
-            before[name] = group.read(name)
-        except OSError:
-            continue
-    try:
-        group.write(limits)
-    except RootlessError:
-        for name, value in before.items():
-            try:
-                group.write({name: value})
-            except RootlessError:
-                continue
-        raise
