@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from rootless.idmaps import IdMap
     from rootless.init.identity import Identity
-    from rootless.init.plan import Limit, User
+    from rootless.init.plan import Limit, Listener, User
     from rootless.init.process import Attributes
     from rootless.init.wire import Channel
 
@@ -68,8 +68,9 @@ class Entry:
 
     __slots__ = (
         "apparmor", "arguments", "attributes", "capabilities", "cgroup", "cgroup_procs", "console_size", "cwd",
-        "environment", "for_others", "for_root", "idmap", "limits", "namespaces", "no_new_privileges", "notes",
-        "oom_score_adj", "persona", "pid", "pidfd", "preserved", "proc", "seccomp", "selinux", "terminal", "user",
+        "environment", "for_others", "for_root", "idmap", "limits", "listener", "namespaces", "no_new_privileges",
+        "notes", "oom_score_adj", "persona", "pid", "pidfd", "preserved", "proc", "seccomp", "selinux", "terminal",
+        "user",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +83,7 @@ class Entry:
         for_root: Powers,
         for_others: Powers,
         seccomp: bytes | None,
+        listener: Listener | None,
         apparmor: str,
         selinux: str,
         limits: list[Limit],
@@ -99,6 +101,7 @@ class Entry:
         self.for_root = for_root
         self.for_others = for_others
         self.seccomp = seccomp
+        self.listener = listener
         self.apparmor = apparmor
         self.selinux = selinux
         self.limits = limits
@@ -269,7 +272,14 @@ def _become(entry: Entry, caller: Channel, streams: tuple[int, int, int]) -> NoR
 
         label_next_program(entry.proc, entry.apparmor, entry.selinux)
     _close_all_but({caller.fileno(), *entry.preserved})
-    confine.lock(entry)
+    if entry.listener:
+        from rootless.init.listener import collect, watch  # loaded before the fork
+
+        helper = watch(caller)
+        confine.lock(entry)
+        collect(helper)
+    else:
+        confine.lock(entry)
     signals.reset()
     execute(words, environment)
 

@@ -13,17 +13,19 @@ The order is crun's and youki's, with these differences:
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-import sys
 
 from rootless.errors import RootlessError
 from rootless.init import confine, network, ops, wire
+from rootless.init.directory import check_inside, open_directory, try_directory
 from rootless.init.execute import execute
+from rootless.init.failure import report
 from rootless.init.identity import account_files, resolve
 from rootless.init.rootfs import Rootfs, change_root
+from rootless.init.seal import seal
 from rootless.linux import libc, signals
+from rootless.linux.arguments import clear as clear_arguments
 from rootless.linux.libc import (
     CLONE_NEWNET,
     CLONE_NEWPID,
@@ -43,7 +45,6 @@ from rootless.linux.path import (
     RESOLVE_NO_XDEV,
     make_directory,
     make_file,
-    open_inside,
     openat2,
 )
 from rootless.userns import become_root
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
     from rootless.init.wire import Channel, Detached
 
 _CANNOT_INVOKE, _NOT_FOUND = 126, 127
-_LONGEST_MESSAGE = 4096
 _FIFO, _TYPE = 0o010000, 0o170000
 _FREE_FD = 10
 
@@ -79,23 +79,6 @@ def run(
         code = report(caller, error)
     finally:
         os._exit(code)
-
-
-def report(caller: Channel, error: BaseException) -> int:
-    """Send a failure to the caller, without the traceback module, which would read files."""
-    if isinstance(error, RootlessError):
-        message, hint, code = error.message, error.hint, error.exit_code
-    elif isinstance(error, OSError):
-        where = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, str | bytes) else ""
-        message, hint, code = f"cannot start the container: {error.strerror}{where}", "", 125
-    else:
-        line = error.__traceback__
-        while line is not None and line.tb_next is not None:
-            line = line.tb_next
-        where = f" ({line.tb_frame.f_code.co_name}:{line.tb_lineno})" if line else ""
-        message, hint, code = f"cannot start the container: {type(error).__name__}: {error}{where}", "", 125
-    caller.send(wire.FAILED, message[:_LONGEST_MESSAGE], hint, code)
-    return code
 
 
 def expect(caller: Channel, kind: int) -> tuple[wire.Value, ...]:
@@ -161,6 +144,9 @@ def start(
 
     # 5. From the first sight of the image on nobody may look into this process (CVE-2016-9962, CVE-2019-5736).
     prctl(PR_SET_DUMPABLE, 0)
+    if plan.reaper:
+        # This process stays, and the command line is full of the caller's paths.
+        clear_arguments()
 
     # 6. The root file system and the mounts in it.
     site.root = rootfs.attach()
@@ -407,40 +393,16 @@ def add_account(plan: Plan, site: ops.Site, identity: Identity, made: dict[str, 
 
 def open_cwd(plan: Plan, site: ops.Site, identity: Identity) -> int:
     """The working directory inside the root. It is made, for the user, if missing and the plan says so."""
-    cwd = plan.cwd
     try:
-        return open_inside(site.root, cwd, O_PATH | os.O_DIRECTORY)
-    except FileNotFoundError:
-        if not plan.make_cwd:
-            raise RootlessError(f'workdir "{cwd}" does not exist on container', exit_code=_NOT_FOUND) from None
-    except OSError as error:
-        leads_out = error.errno in (errno.ELOOP, errno.EXDEV)
-        reason = "it leads out of the container" if leads_out else os.strerror(error.errno or errno.EIO)
-        raise RootlessError(f"cannot use the working directory {cwd}: {reason}", exit_code=_CANNOT_INVOKE) from None
-    fd = make_directory(site.root, cwd)
+        return open_directory(site.root, plan.cwd)
+    except RootlessError as error:
+        if error.exit_code != _NOT_FOUND or not plan.make_cwd:
+            raise
+    fd = make_directory(site.root, plan.cwd)
     own = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
     os.fchown(own, identity.uid, identity.gid)
     os.close(own)
     return fd
-
-
-def try_directory(fd: int) -> bool:
-    """Enter the directory; ``False`` where this user may not."""
-    try:
-        os.fchdir(fd)
-    except PermissionError:
-        return False
-    return True
-
-
-def check_inside(cwd: str) -> None:
-    """Refuse a working directory that is not below the root (CVE-2024-21626)."""
-    try:
-        outside = not os.getcwd().startswith("/")
-    except OSError:
-        outside = True
-    if outside:
-        raise RootlessError(f"cannot use the working directory {cwd}: it is outside", exit_code=_CANNOT_INVOKE)
 
 
 def take_streams(plan: Plan, site: ops.Site, identity: Identity, streams: tuple[int, int, int]) -> int | None:
@@ -499,13 +461,3 @@ def write_sysctls(plan: Plan, site: ops.Site) -> None:
         except OSError as error:
             reason = os.strerror(error.errno or 0)
             raise RootlessError(f"cannot set the sysctl {path.replace('/', '.')}: {reason}") from error
-
-
-def seal() -> None:
-    """From now on an import, or an open from Python, is an error: it would read the image's files (CVE-2019-14271)."""
-
-    def refuse(event: str, _: object) -> None:
-        if event in ("import", "open", "ctypes.dlopen", "compile", "exec"):
-            raise RuntimeError(f"{event} after the root was changed")
-
-    sys.addaudithook(refuse)

@@ -11,6 +11,7 @@ import select
 
 from rootless.errors import RootlessError
 from rootless.init import confine, main, wire
+from rootless.init.failure import report
 from rootless.linux import libc, signals
 from rootless.linux.libc import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, CLONE_NEWUSER
 from rootless.linux.pidfd import pidfd_open, pidfd_send_signal
@@ -43,7 +44,7 @@ def run(
         group = main.expect(lifeline, wire.PLACE) if placed else ()
         code = serve(plan, caller, lifeline, streams, group, detached)
     except BaseException as error:  # the process must end here, whatever happens
-        code = main.report(caller, error)
+        code = report(caller, error)
     finally:
         os._exit(code)
 
@@ -129,7 +130,7 @@ def begin(
     try:
         join_cgroup(group)
     except RootlessError as error:
-        os._exit(main.report(caller, error))
+        os._exit(report(caller, error))
     main.run(plan, caller, streams, shim, detached)
 
 

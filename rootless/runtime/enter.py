@@ -23,6 +23,7 @@ from rootless.runtime import state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rootless.init.plan import Listener
     from rootless.init.wire import Channel, Value
     from rootless.runtime.spec import Extras, Linux, Process
     from rootless.runtime.state import State
@@ -143,11 +144,7 @@ def compile(process: Process, linux: Linux, extras: Extras) -> Entry:  # noqa: A
     """
     size = process.get("consoleSize")
     apparmor, selinux = processes.labels(process)
-    attributes = None
-    if any(key in process for key in ("scheduler", "ioPriority", "execCPUAffinity")):
-        from rootless.runtime.attributes import of_process
-
-        attributes = of_process(process)
+    call_filter = processes.call_filter(linux, process, extras)
     powers = Powers(processes.capabilities(process), process.get("noNewPrivileges", False))
     return Entry(
         arguments=process["args"],
@@ -156,12 +153,13 @@ def compile(process: Process, linux: Linux, extras: Extras) -> Entry:  # noqa: A
         user=processes.user(process, extras),
         for_root=powers,
         for_others=powers,
-        seccomp=processes.call_filter(linux, process, extras),
+        seccomp=call_filter,
+        listener=processes.listener(linux, call_filter),
         apparmor=apparmor,
         selinux=selinux,
         limits=processes.limits(process),
         oom_score_adj=process.get("oomScoreAdj"),
-        attributes=attributes,
+        attributes=processes.attributes(process),
         persona=processes.personality(linux),
         terminal=process.get("terminal", False),
         console_size=(size["height"], size["width"]) if size else (0, 0),
@@ -175,20 +173,31 @@ class Joined:
     ``console_fd``: the master of its terminal, -1 without one. It waits for :meth:`start`.
     """
 
-    __slots__ = ("_channel", "_status", "console_fd", "notes", "pid", "pidfd")
+    __slots__ = ("_channel", "_listener", "_status", "console_fd", "notes", "pid", "pidfd")
 
-    def __init__(self, pid: int, pidfd: int, console_fd: int, notes: list[str], channel: Channel) -> None:
+    def __init__(
+        self, pid: int, pidfd: int, console_fd: int, notes: list[str], channel: Channel, listener: Listener | None
+    ) -> None:
         self.pid = pid
         self.pidfd = pidfd
         self.console_fd = console_fd
         self.notes = notes
         self._channel = channel
+        self._listener = listener
         self._status: int | None = None
 
-    def start(self) -> None:
-        """Let the program start. Raises ``RootlessError`` with exit code 126 or 127 if it cannot be executed."""
+    def start(self, state: bytes = b"") -> None:
+        """Let the program start. Raises ``RootlessError`` with exit code 126 or 127 if it cannot be executed.
+
+        ``state``: the container's as JSON, for a seccomp listener.
+        """
         self._channel.send(wire.START)
         kind, values = self._channel.receive()
+        if kind == wire.LISTENER and self._listener and isinstance(values[-1], int):
+            from rootless.runtime.listener import forward
+
+            forward(self._listener, state, values[-1], self.pid)
+            kind, values = self._channel.receive()
         self._channel.close()
         if kind == wire.FAILED:
             self.wait()
@@ -229,6 +238,8 @@ def enter(target: Target, entry: Entry, streams: tuple[int, int, int] = (0, 1, 2
         from rootless.init import terminal  # noqa: F401 - after the fork nothing is imported
     if entry.apparmor or entry.selinux:
         from rootless.linux import lsm  # noqa: F401
+    if entry.listener:
+        from rootless.init import listener  # noqa: F401
     entry.pid, entry.pidfd, entry.namespaces, entry.idmap = target.pid, target.pidfd, target.namespaces, target.idmap
     entry.cgroup = target.cgroup + (f"/{cgroup}" if cgroup else "")
     entry.cgroup_procs = _open_cgroup(entry.cgroup) if entry.cgroup else -1
@@ -267,7 +278,7 @@ def enter(target: Target, entry: Entry, streams: tuple[int, int, int] = (0, 1, 2
         raise
     notes = [str(note) for note in values[2]] if isinstance(values[2], list) else []
     console = values[3] if entry.terminal and isinstance(values[-1], int) else -1
-    return Joined(pid, pidfd_open(pid), console if isinstance(console, int) else -1, notes, channel)
+    return Joined(pid, pidfd_open(pid), console if isinstance(console, int) else -1, notes, channel, entry.listener)
 
 
 def _expect(channel: Channel, wanted: int) -> tuple[Value, ...]:

@@ -20,16 +20,16 @@ _FD_NAME = "seccompFd"
 _TIMEOUT = 10.0
 
 
-def forward(listener: Listener, state: bytes, descriptor: int) -> None:
+def forward(listener: Listener, state: bytes, descriptor: int, pid: int = 0) -> None:
     """Send the descriptor with the state of the container process, and close it. Raises ``RootlessError``.
 
-    ``state`` is the container's (runtime.md, "State"), as JSON.
+    ``state`` is the container's (runtime.md, "State"), as JSON; ``pid`` the process's where it is not the first.
     """
     known = jsonfast.loads(state.decode()) if state else {}
     document = {
         "ociVersion": known.get("ociVersion", ""),
         "fds": [_FD_NAME],
-        "pid": known.get("pid", 0),
+        "pid": pid or known.get("pid", 0),
         "metadata": listener.metadata,
         "state": known,
     }
