@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 
-from rootless.cgroups import manager, resources
-from rootless.cgroups.placement import Placement
+from rootless.cgroups import resources
+from rootless.cgroups.manager import MANAGERS
 from rootless.cgroups.v2 import Cgroup
 from rootless.cli import render
 from rootless.cli.oci_state import Record
 from rootless.errors import RootlessError, UsageError
-from rootless.runtime import processes
+from rootless.runtime import cgroup, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from rootless.init.plan import Plan
     from rootless.runtime.spec import Spec
     from rootless.runtime.state import State
 
@@ -35,58 +36,39 @@ _LARGEST = 1 << 20
 class Group:
     """The control group of a container that is being made, as its Spec and the command line want it."""
 
-    __slots__ = ("_placement", "notes")
+    __slots__ = ("_control", "notes")
 
     def __init__(self, identifier: str, spec: Spec, global_values: Mapping[str, Any]) -> None:
-        linux = spec.get("linux") or {}
-        limits = resources.convert(linux.get("resources") or {})
         asked = global_values.get("cgroup_manager") or ""
-        if asked not in ("", *manager.MANAGERS):
-            names = ", ".join(manager.MANAGERS)
+        if asked not in ("", *MANAGERS):
+            names = ", ".join(MANAGERS)
             raise UsageError(f"cannot use {asked[:40]!r} for --cgroup-manager", f"choose from: {names}")
-        wish = manager.of_spec(
-            identifier,
-            linux.get("cgroupsPath") or "",
-            limits,
-            systemd_form=bool(global_values.get("systemd_cgroup")) or asked == "systemd",
-            disabled=asked == "disabled",
-        )
-        location = manager.choose(wish)
-        self.notes: list[str] = []
-        self._placement: Placement | None = None
-        if location.kind == "none" and limits and _in_user_namespace():
-            # Engines that are in a user namespace fill the limits in without asking whether they can be had.
-            self.notes.append(f"linux.resources is left out: {location.why}")
-            return
-        manager.refuse_unenforced(location, wish.limits)
-        if location.kind != "none":
-            self._placement = Placement(wish, location)
+        systemd_form = bool(global_values.get("systemd_cgroup"))
+        self._control = cgroup.for_spec(spec, identifier, systemd_form=systemd_form, manager=asked)
+        self.notes = self._control.notes
 
     @property
     def place(self) -> Any:
         """What `launch.create` calls with the shim's pid; ``None`` where no group is used."""
-        return self._placement.place if self._placement else None
+        return self._control.place
 
     @property
     def path(self) -> str:
         """The directory of the group, once it is made; empty for none."""
-        return self._placement.path if self._placement else ""
+        return self._control.path
+
+    def bound(self, plan: Plan) -> None:
+        """Let RLIMIT_NPROC bound the container where no controller will."""
+        self._control.bound(plan)
 
     def let_go(self) -> None:
         """The container has it now."""
-        if self._placement:
-            self.notes += self._placement.notes
-            self._placement.let_go()
+        self._control.let_go()
+        self.notes = self._control.notes
 
     def remove(self) -> None:
         """Take it away: the container could not be made."""
-        if self._placement:
-            self._placement.remove()
-
-
-def _in_user_namespace() -> bool:
-    with open("/proc/self/uid_map", "rb", buffering=0) as file:
-        return file.read(256).split() != [b"0", b"0", b"4294967295"]
+        self._control.remove()
 
 
 def forget(found: State) -> None:

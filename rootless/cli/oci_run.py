@@ -192,6 +192,7 @@ class Container:
                 # What `start` and `delete` do is that of the moment of creation (runtime.md, "Create").
                 bundle.write(self._record.directory, self._spec)
             self._group = Group(self._record.id, self._spec, self._globals)
+            self._group.bound(compiled)
             self._process = launch.create(
                 compiled,
                 on_created=self._created,
