@@ -20,6 +20,7 @@ import os
 
 from rootless.errors import RootlessError
 
+_WRITABLE, _OPEN = 0o022, 0o077
 NAME = "rootless"
 _HELPER_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/sbin", "/run/wrappers/bin")
 
@@ -61,9 +62,12 @@ def cache_dir() -> str:
 
 
 def runtime_home() -> str:
-    """``$XDG_RUNTIME_DIR``, else ``/run/user/UID``, if private to the user; ``""`` where there is neither."""
+    """``$XDG_RUNTIME_DIR``, else ``/run/user/UID``, if nobody but the user can make names in it; ``""`` for neither.
+
+    It should be closed to others, but podman opens it for passing through; what is made in it is closed in any case.
+    """
     for path in (os.environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{os.geteuid()}"):
-        if path.startswith("/") and not _objection(path):
+        if path.startswith("/") and not _objection(path, _WRITABLE):
             return path
     return ""
 
@@ -71,10 +75,10 @@ def runtime_home() -> str:
 def run_dir() -> str:
     """State that must not outlive the boot.
 
-    Without a runtime directory of the user's own it is ``/tmp/rootless-UID``, made here with mode 0700. Anybody could
+    Without a runtime directory of the user's own it is below ``/run`` for root, else ``/tmp/rootless-UID``, made here with mode 0700. Anybody could
     have made that name before, so one that is a link, has another owner or lets others in is refused.
     """
-    parent = runtime_home()
+    parent = runtime_home() or _system_run()
     if parent:
         return parent + "/" + NAME
     # Inside `rootless unshare` the effective uid is 0, but the directory is still that of the caller outside.
@@ -94,6 +98,11 @@ def run_dir() -> str:
     return path
 
 
+def _system_run() -> str:
+    """``/run`` for the machine's root; ``""`` for anybody else, also for root of a user namespace."""
+    return "/run" if os.geteuid() == 0 and not _objection("/run", _WRITABLE) else ""
+
+
 def oci_dir() -> str:
     """State of the OCI runtime's containers, which ends with the boot."""
     return run_dir() + "/oci"
@@ -104,8 +113,8 @@ def _base(variable: str, default: str) -> str:
     return path.rstrip("/") or "/" if path.startswith("/") else home().rstrip("/") + "/" + default
 
 
-def _objection(path: str) -> str:
-    """Why ``path`` is no private directory of the user; empty if it is one."""
+def _objection(path: str, forbidden: int = _OPEN) -> str:
+    """Why ``path`` is no directory of the user without the ``forbidden`` permissions; empty if it is one."""
     try:
         status = os.lstat(path.rstrip("/") or "/")
     except OSError as error:
@@ -114,7 +123,7 @@ def _objection(path: str) -> str:
         return "it is not a directory"
     if status.st_uid != os.geteuid():
         return f"it belongs to uid {status.st_uid}"
-    if status.st_mode & 0o7777 != 0o700:
+    if status.st_mode & forbidden:
         return f"its mode is {status.st_mode & 0o7777:04o}, not 0700"
     return ""
 

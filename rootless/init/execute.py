@@ -16,11 +16,21 @@ _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
 
+def check(arguments: list[bytes], environment: dict[bytes, bytes]) -> None:
+    """Find out early what :func:`execute` would say, as far as that can be seen. Raises ``RootlessError`` like it."""
+    name = os.fsdecode(arguments[0])
+    found = [path for path in _candidates(name, environment) if os.path.lexists(path)] if name else []
+    if not found:
+        raise _not_found(name)
+    if not any(os.access(path, os.X_OK, effective_ids=True) and not os.path.isdir(path) for path in found):
+        raise _cannot_invoke(name, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
 def execute(arguments: list[bytes], environment: dict[bytes, bytes]) -> NoReturn:
     """Replace the process by the program ``arguments[0]``. Raises ``RootlessError`` with exit code 126 or 127."""
     name = os.fsdecode(arguments[0])
     if not name:
-        raise RootlessError("cannot execute ``: the command is empty", exit_code=_NOT_FOUND)
+        raise _not_found(name)
     denied = False
     for path in _candidates(name, environment):
         try:
@@ -35,8 +45,14 @@ def execute(arguments: list[bytes], environment: dict[bytes, bytes]) -> NoReturn
             raise _cannot_invoke(name, error) from None
     if denied:
         raise _cannot_invoke(name, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+    raise _not_found(name)
+
+
+def _not_found(name: str) -> RootlessError:
+    if not name:
+        return RootlessError("cannot execute ``: the command is empty", exit_code=_NOT_FOUND)
     where = "" if "/" in name else " in $PATH"
-    raise RootlessError(
+    return RootlessError(
         f"executable file `{name}` not found{where}: No such file or directory", exit_code=_NOT_FOUND
     )
 
