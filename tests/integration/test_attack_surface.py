@@ -1,4 +1,4 @@
-"""What of the kernel a program in a real container reaches: entry points, families of sockets, namespaces, interfaces."""
+"""What of the kernel a program in a real container reaches: entry points, sockets, namespaces, interfaces."""
 
 from __future__ import annotations
 

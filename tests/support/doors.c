@@ -1,5 +1,7 @@
 /* What the kernel answers at single doors: one line each, NAME ERRNO (0: it opened). The argument chooses the doors. */
 #define _GNU_SOURCE
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -8,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -89,7 +92,7 @@ static void terminal(void)
         say("sti", index, syscall(SYS_ioctl, fd, 0x5412L, key));
         say("sti-wide", index, syscall(SYS_ioctl, fd, 0x100005412L, key));
         say("linux", index, syscall(SYS_ioctl, fd, 0x541cL, paste));
-        say("linux-wide", index, syscall(SYS_ioctl, fd, 0x1234000541cL, paste));
+        say("linux-wide", index, syscall(SYS_ioctl, fd, 0x123400000541cL, paste));
     }
 }
 
@@ -135,6 +138,72 @@ static void other_interfaces(void)
     say("getpid-x32", -1, syscall(0x40000000 + 39));
 }
 
+/* What a process shows that is not a program of the container: its descriptors beyond 2, its environment, itself. */
+static int plunder(const char *pid)
+{
+    char path[300], target[4096];
+    int loot = 0;
+    snprintf(path, sizeof path, "/proc/%s/fd", pid);
+    DIR *listed = opendir(path);
+    for (struct dirent *entry; listed && (entry = readdir(listed));) {
+        if (!isdigit(entry->d_name[0]) || atoi(entry->d_name) <= 2)
+            continue;
+        snprintf(path, sizeof path, "/proc/%s/fd/%s", pid, entry->d_name);
+        ssize_t length = readlink(path, target, sizeof target - 1);
+        if (length >= 0) {
+            target[length] = 0;
+            printf("descriptor %s %s %s\n", pid, entry->d_name, target);
+            loot++;
+        }
+    }
+    if (listed)
+        closedir(listed);
+    snprintf(path, sizeof path, "/proc/%s/environ", pid);
+    int fd = open(path, O_RDONLY);
+    ssize_t length = fd >= 0 ? read(fd, target, sizeof target) : -1;
+    if (length > 0 && memmem(target, (size_t)length, "HOST_SECRET", 11)) {
+        printf("environment %s\n", pid);
+        loot++;
+    }
+    if (fd >= 0)
+        close(fd);
+    if (!ptrace(PTRACE_SEIZE, atoi(pid), 0, 0)) {
+        snprintf(path, sizeof path, "/proc/%s/exe", pid);
+        length = readlink(path, target, sizeof target - 1);
+        target[length > 0 ? length : 0] = 0;
+        if (strstr(target, "python")) {
+            printf("traced %s %s\n", pid, target);
+            loot++;
+        }
+        if (!ptrace(PTRACE_INTERRUPT, atoi(pid), 0, 0))
+            waitpid(atoi(pid), NULL, __WALL);
+        ptrace(PTRACE_DETACH, atoi(pid), 0, 0);
+    }
+    return loot;
+}
+
+/* Try every other process again and again until the file /tmp/enough is there; at the end "seen N" and "loot N". */
+static void steal(void)
+{
+    long loot = 0, seen = 0, last = 0;
+    char own[16];
+    snprintf(own, sizeof own, "%d", getpid());
+    while (access("/tmp/enough", F_OK)) {
+        DIR *proc = opendir("/proc");
+        for (struct dirent *entry; proc && (entry = readdir(proc));) {
+            long pid = atol(entry->d_name);
+            if (!pid || pid == 1 || !strcmp(entry->d_name, own))
+                continue;
+            if (pid != last)
+                seen++;
+            last = pid;
+            loot += plunder(entry->d_name);
+        }
+        closedir(proc);
+    }
+    printf("seen %ld\nloot %ld\n", seen, loot);
+}
+
 int main(int argc, char **argv)
 {
     const char *doors = argc > 1 ? argv[1] : "";
@@ -148,6 +217,8 @@ int main(int argc, char **argv)
         keys(atol(argv[2]));
     else if (!strcmp(doors, "other-interfaces"))
         other_interfaces();
+    else if (!strcmp(doors, "steal"))
+        steal();
     else
         return 2;
     return 0;

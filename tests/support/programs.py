@@ -25,5 +25,5 @@ def build(name: str, directory: Path, options: Sequence[str] = ()) -> Path:
 
 def answers(output: str) -> dict[str, int]:
     """{door: errno} of what ``doors.c`` prints."""
-    pairs = (line.split() for line in output.splitlines())
+    pairs = (line.split() for line in output.split("\n") if line.strip())
     return {name: int(error) for name, error in pairs}
