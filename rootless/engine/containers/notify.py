@@ -53,6 +53,7 @@ class Notifier:
         return {**spec, "process": process, "mounts": [*spec["mounts"], mount]}
 
     def started(self) -> None:
-        """The program runs: say so, unless it does itself."""
-        if self.target and self._mode == "conmon":
-            tell(self.target, b"READY=1\nMAINPID=%d" % os.getpid())
+        """The program runs. The main process is told at once: systemd gives up a unit whose first one has ended."""
+        if self.target:
+            ready = b"READY=1\n" if self._mode == "conmon" else b""
+            tell(self.target, ready + b"MAINPID=%d" % os.getpid())
