@@ -11,6 +11,7 @@ from tests.uml.machine import Machine, machine
 
 collect_ignore = ["inside"]  # those run in the machine, by test_inside.py
 
+PACKAGES = "/opt/rootless/lib/python3.11/site-packages"  # where the checkout is installed in the machine
 FIGURES: list[str] = []
 
 
@@ -28,6 +29,9 @@ def fresh() -> Iterator[Machine]:
 def booted(fresh: Machine) -> Machine:
     """A machine that is up, with an image ``localhost/busybox`` in the user's store. The tests share it."""
     fresh.boot()
+    fresh.ok(f"sh {PACKAGES}/contrib/apparmor/install", user="root")
+    fresh.ok(f"install {PACKAGES}/tests/uml/inside/forbidden.apparmor /etc/apparmor.d/forbidden", user="root")
+    fresh.ok("apparmor_parser --replace /etc/apparmor.d/forbidden", user="root")
     fresh.ok("python -m tests.uml.inside.prepare")
     return fresh
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.uml.conftest import FIGURES
+from tests.uml.conftest import FIGURES, PACKAGES
 from tests.uml.machine import Machine
 
 pytestmark = pytest.mark.timeout(900)
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(900)
 INSIDE = Path(__file__).parent / "inside"
 # Without the configuration and the fixtures of the checkout, which are about the machine that the tests are started on.
 PYTEST = (
-    "cd /opt/rootless/lib/python3.11/site-packages && python -m pytest -c /dev/null --rootdir tests/uml/inside"
+    f"cd {PACKAGES} && python -m pytest -c /dev/null --rootdir tests/uml/inside"
     " --confcutdir tests/uml/inside --import-mode=importlib -p no:cacheprovider -rs --tb=short"
     " --timeout=120 --durations=10 --junitxml=/tmp/results.xml tests/uml/inside"
 )

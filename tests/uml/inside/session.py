@@ -36,3 +36,14 @@ def until(reached: Callable[[], object], what: str, timeout: float = 20) -> None
     while not reached():
         assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
         time.sleep(0.1)
+
+
+def cgroup(session: Session, container: str) -> Path:
+    """The directory of the container's control group."""
+    pid = session.ok("inspect", "--format", "{{.State.Pid}}", container).strip()
+    return Path("/sys/fs/cgroup" + Path(f"/proc/{pid}/cgroup").read_text().strip().removeprefix("0::"))
+
+
+def usage(group: Path) -> float:
+    """Seconds of processor time that a control group has used."""
+    return int((group / "cpu.stat").read_text().split()[1]) / 1e6
