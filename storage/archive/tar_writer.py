@@ -60,7 +60,7 @@ class TarWriter:
         records: list[tuple[bytes, bytes]] = []
         stored, mapping = size, b""
         if sparse is not None:
-            mapping = _sparse_map(sparse)
+            mapping = _sparse_map(sparse, size)
             stored = len(mapping) + sum(length for _, length in sparse)
             records += [
                 (b"GNU.sparse.major", b"1"), (b"GNU.sparse.minor", b"0"),
@@ -237,8 +237,10 @@ def _time(nanoseconds: int) -> bytes:
     return b"%b%d.%09d" % (sign, seconds, fraction) if fraction else b"%b%d" % (sign, seconds)
 
 
-def _sparse_map(parts: Segments) -> bytes:
-    lines = [b"%d\n" % len(parts), *(b"%d\n%d\n" % part for part in parts)]
+def _sparse_map(parts: Segments, size: int) -> bytes:
+    # GNU tar takes the end of the last segment for the end of the file: a hole there needs an empty one behind it.
+    closed = [*parts, (size, 0)]
+    lines = [b"%d\n" % len(closed), *(b"%d\n%d\n" % part for part in closed)]
     text = b"".join(lines)
     return text + bytes(-len(text) % BLOCK)
 

@@ -37,7 +37,7 @@ from storage import jsonfast, oci, union
 from storage.archive.pack import Packer
 from storage.archive.tar_reader import REGULAR
 from storage.archive.tar_writer import TarWriter
-from storage.changes import DELETED, changes
+from storage.changes import DELETED, Change, changes
 from storage.errors import os_error
 from storage.work import WorkDirectory
 
@@ -193,7 +193,7 @@ def _changes(stack: Stack, output: int) -> bytes:
                 head, _, base = change.path.rpartition("/")
                 hidden = f"{head}/{_WHITEOUT}{base}" if head else _WHITEOUT + base
                 writer.add(os.fsencode(hidden), REGULAR, 0, 0, 0, 0)
-            elif change.entry is not None and not (change.below is None and _is_stub(change.path, change.entry.status)):
+            elif change.entry is not None and not _is_own_doing(change):
                 pack_one(stack, packer, change.entry)
     writer.finish()
     return "".join(odd).encode("utf-8", "surrogateescape")
@@ -207,6 +207,16 @@ def _is_odd(path: str, odd: list[str]) -> bool:
     if path.rpartition("/")[2].startswith(_WHITEOUT):
         odd.append(f"/{path}\0")
     return True
+
+
+def _is_own_doing(change: Change) -> bool:
+    """Whether a change is no more than that the engine has made the place of a mount."""
+    assert change.entry is not None
+    if change.below is None:
+        return _is_stub(change.path, change.entry.status)
+    now, before = change.entry, change.below
+    same = now.status.st_mode == before.status.st_mode and now.owner() == before.owner()
+    return change.path in _STUBS and now.is_directory and same
 
 
 def _is_stub(path: str, found: os.stat_result) -> bool:
