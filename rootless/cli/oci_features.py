@@ -35,8 +35,8 @@ def document() -> dict[str, Any]:
                 "knownFlags": list(profiles.FLAGS),
                 "supportedFlags": profiles.supported_flags(),
             },
-            "apparmor": _NO,
-            "selinux": _NO,
+            "apparmor": _YES,
+            "selinux": _YES,
             "intelRdt": _NO,
             "mountExtensions": {"idmap": _YES},
             "memoryPolicy": {

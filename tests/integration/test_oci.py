@@ -360,7 +360,7 @@ def test_features(runtime: Runtime) -> None:
     assert {"user", "mount", "pid", "network"} <= set(linux["namespaces"])
     assert "CAP_SYS_ADMIN" in linux["capabilities"]
     assert linux["seccomp"]["enabled"] and "SCMP_ACT_ERRNO" in linux["seccomp"]["actions"]
-    assert not linux["cgroup"]["v2"] and not linux["apparmor"]["enabled"] and not linux["selinux"]["enabled"]
+    assert linux["cgroup"]["v2"] and linux["apparmor"]["enabled"] and linux["selinux"]["enabled"]
 
 
 def test_version_and_help(runtime: Runtime) -> None:

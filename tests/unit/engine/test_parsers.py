@@ -89,6 +89,8 @@ def test_volume() -> None:
     mount = parse_volume("/src:/dst:ro,Z")
     assert (mount["type"], mount["source"], mount["destination"]) == ("bind", "/src", "/dst")
     assert set(mount["options"]) == {"ro", "nosuid", "nodev", "rbind", "rprivate"}
+    assert (mount["relabel"], parse_volume("name:/x:z")["relabel"]) == ("private", "shared")
+    assert parse_mount("type=bind,src=/src,dst=/dst,relabel=shared")["relabel"] == "shared"
     mount = parse_volume("name:/dst/../x:exec,rslave")
     assert (mount["type"], mount["source"], mount["destination"]) == ("volume", "name", "/x")
     assert {"exec", "rslave", "rw"} <= set(mount["options"])
@@ -101,7 +103,8 @@ def test_volume() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", ":", "a:b", "/a:/", "/a:/proc", "/a:/proc/self", "/a:/x/../proc", "/a:/b:ro,rw", "/a:/b:shared,slave",
-     "/a:/b:idmap", "/a:/b:what", "/a:/b:c:d", "/a:/b:upperdir=/x", "/a:/b:O,upperdir=x,workdir=/y", "../x y:/b\0"],
+     "/a:/b:idmap", "/a:/b:z,Z",
+     "/a:/b:what", "/a:/b:c:d", "/a:/b:upperdir=/x", "/a:/b:O,upperdir=x,workdir=/y", "../x y:/b\0"],
 )  # fmt: skip
 def test_wrong_volume(text: str) -> None:
     with pytest.raises(UsageError):
@@ -139,7 +142,11 @@ def test_security() -> None:
     assert (options.mask, options.unmask, options.proc_options) == (["/a", "/b"], ["ALL"], ["hidepid=2", "subset=pid"])
     options = parse_security(["label=disable", "apparmor:unconfined", "no-new-privileges:false"])
     assert options.no_new_privileges is False
-    for wrong in ("what", "label=type:x", "apparmor=docker-default", "mask=x", "proc-opts=gid=1", "seccomp=/no/such"):
+    assert (options.label, options.apparmor) == ({"disable": ""}, "unconfined")
+    options = parse_security(["label=type:x_t", "label=level:s0:c1,c2", "label:filetype:y_t", "apparmor=mine"])
+    assert options.label == {"type": "x_t", "level": "s0:c1,c2", "filetype": "y_t"}
+    assert options.apparmor == "mine"
+    for wrong in ("what", "label=type", "apparmor=", "mask=x", "proc-opts=gid=1", "seccomp=/no/such"):
         with pytest.raises(UsageError):
             parse_security([wrong])
 
