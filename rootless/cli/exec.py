@@ -6,6 +6,7 @@ import os
 
 from rootless.engine.context import open_engine
 from rootless.errors import RootlessError, UsageError
+from rootless.runtime import descriptors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def run(values: Values, args: list[str], global_values: Values) -> int:
     """``exec``: the exit code is that of the command; with ``--detach`` the ID of the session is printed."""
     from rootless.engine.containers import exec as sessions
 
-    descriptors = sessions.preserved(values)
+    preserved = descriptors.preserved(values.get("preserve_fds"), values.get("preserve_fd") or ())
     latest, cidfile = values.get("latest"), values.get("cidfile") or ""
     if latest and cidfile:
         raise UsageError("cannot use --latest together with --cidfile")
@@ -39,10 +40,10 @@ def run(values: Values, args: list[str], global_values: Values) -> int:
         _await_start(engine, name, values["wait"])
     container_id = engine.store.containers.find(name)
     if not values.get("detach"):
-        return sessions.run(engine, container_id, values, command, descriptors)
+        return sessions.run(engine, container_id, values, command, preserved)
     from rootless.cli import render
 
-    render.line(sessions.run_detached(engine, container_id, values, command, descriptors))
+    render.line(sessions.run_detached(engine, container_id, values, command, preserved))
     return 0
 
 

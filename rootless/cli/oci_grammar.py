@@ -43,6 +43,13 @@ COMMANDS: dict[str, Entry] = {
         "--preserve-fds": "number", "--no-pivot": "bool", "--no-new-keyring": "bool", "--detach": "bool",
         "-d": "--detach", "--keep": "bool",
     }),
+    "exec": ("oci_exec:run", False, 1, -1, {
+        "--additional-gids": "list", "-g": "--additional-gids", "--apparmor": "text", "--cap": "list", "-c": "--cap",
+        "--cgroup": "text", "--console-socket": "text", "--cwd": "text", "--detach": "bool", "-d": "--detach",
+        "--env": "list", "-e": "--env", "--ignore-paused": "bool", "--no-new-privs": "bool", "--pid-file": "text",
+        "--preserve-fds": "number", "--process": "text", "-p": "--process", "--process-label": "text",
+        "--tty": "bool", "-t": "--tty", "--user": "text", "-u": "--user",
+    }),
     "spec": ("oci:spec", True, 0, 0, {
         "--bundle": "text", "-b": "--bundle", "--rootless": "bool",
     }),

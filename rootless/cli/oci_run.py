@@ -188,9 +188,8 @@ class Container:
         """Make it. If that fails nothing is left of it, and its poststop hooks have run."""
         try:
             socket = self._console(compiled.terminal, detached)
-            if self._spec.get("hooks"):
-                # What `start` and `delete` do is that of the moment of creation (runtime.md, "Create").
-                bundle.write(self._record.directory, self._spec)
+            # What `start`, `exec` and `delete` do is that of the moment of creation (runtime.md, "Create").
+            bundle.write(self._record.directory, self._spec)
             self._group = Group(self._record.id, self._spec, self._globals)
             self._group.bound(compiled)
             self._process = launch.create(

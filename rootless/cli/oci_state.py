@@ -89,7 +89,7 @@ class Record:
             return {"id": self.id, "pid": 0, "bundle": ""}
 
     def spec(self) -> Spec:
-        """What was kept of the Spec when the container was created: all, if it has hooks."""
+        """The Spec as it was when the container was created; empty if that has not come so far."""
         kept = os.path.exists(f"{self.directory}/{bundle.CONFIG}")
         return bundle.read(self.directory) if kept else {}
 

@@ -173,30 +173,26 @@ class Joined:
     ``console_fd``: the master of its terminal, -1 without one. It waits for :meth:`start`.
     """
 
-    __slots__ = ("_channel", "_listener", "_status", "console_fd", "notes", "pid", "pidfd")
+    __slots__ = ("_channel", "_listener", "_state", "_status", "console_fd", "notes", "pid", "pidfd")
 
-    def __init__(
-        self, pid: int, pidfd: int, console_fd: int, notes: list[str], channel: Channel, listener: Listener | None
-    ) -> None:
+    def __init__(self, pid: int, channel: Channel, notes: list[str], listener: Listener | None, state: bytes) -> None:
         self.pid = pid
-        self.pidfd = pidfd
-        self.console_fd = console_fd
+        self.pidfd = pidfd_open(pid)
+        self.console_fd = -1
         self.notes = notes
         self._channel = channel
         self._listener = listener
+        self._state = state
         self._status: int | None = None
 
-    def start(self, state: bytes = b"") -> None:
-        """Let the program start. Raises ``RootlessError`` with exit code 126 or 127 if it cannot be executed.
-
-        ``state``: the container's as JSON, for a seccomp listener.
-        """
+    def start(self) -> None:
+        """Let the program start. Raises ``RootlessError`` with exit code 126 or 127 if it cannot be executed."""
         self._channel.send(wire.START)
         kind, values = self._channel.receive()
         if kind == wire.LISTENER and self._listener and isinstance(values[-1], int):
             from rootless.runtime.listener import forward
 
-            forward(self._listener, state, values[-1], self.pid)
+            forward(self._listener, self._state, values[-1], self.pid)
             kind, values = self._channel.receive()
         self._channel.close()
         if kind == wire.FAILED:
@@ -227,12 +223,15 @@ class Joined:
             self.wait()
 
 
-def enter(target: Target, entry: Entry, streams: tuple[int, int, int] = (0, 1, 2), cgroup: str = "") -> Joined:
+def enter(
+    target: Target, entry: Entry, streams: tuple[int, int, int] = (0, 1, 2), *, cgroup: str = "", state: bytes = b""
+) -> Joined:
     """Bring the process ``entry`` into the container ``target``, up to the point where only the program is missing.
 
     ``streams`` become its 0, 1 and 2 unless it has a terminal. ``cgroup``: a control group below the container's to be
-    in instead of that. This process must have one thread only. Raises ``RootlessError``, with exit code 255 where the
-    container has ended or lacks the user; then nothing is left running.
+    in instead of that. ``state``: the container's as JSON, for a seccomp listener. This process must have one thread
+    only. Raises ``RootlessError``, with exit code 255 where the container has ended or lacks the user; then nothing is
+    left running.
     """
     if entry.terminal:
         from rootless.init import terminal  # noqa: F401 - after the fork nothing is imported
@@ -277,8 +276,10 @@ def enter(target: Target, entry: Entry, streams: tuple[int, int, int] = (0, 1, 2
         os.waitpid(pid, 0)
         raise
     notes = [str(note) for note in values[2]] if isinstance(values[2], list) else []
-    console = values[3] if entry.terminal and isinstance(values[-1], int) else -1
-    return Joined(pid, pidfd_open(pid), console if isinstance(console, int) else -1, notes, channel, entry.listener)
+    joined = Joined(pid, channel, notes, entry.listener, state)
+    if entry.terminal and isinstance(values[-1], int):
+        joined.console_fd = values[-1]
+    return joined
 
 
 def _expect(channel: Channel, wanted: int) -> tuple[Value, ...]:

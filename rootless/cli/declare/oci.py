@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rootless.cli.declare.command import Command
 from rootless.cli.declare.complete import oci_containers
-from rootless.cli.declare.options import Arguments, flag, number, text
+from rootless.cli.declare.options import Arguments, flag, many, number, text
 
 ONE = Arguments("ID", 1, 1, oci_containers)
 
@@ -55,6 +55,32 @@ COMMANDS = (
         ),
         Arguments("ID", 1, 1),
         examples=("rootless-oci run --bundle /tmp/box box",),
+    ),
+    Command(
+        ("exec",),
+        "oci_exec:run",
+        "Run a further process in a running container.",
+        (
+            many("--additional-gids", "-g", help="Add a supplementary group.", metavar="GID"),
+            text("--apparmor", help="AppArmor profile of the process.", metavar="NAME"),
+            many("--cap", "-c", help="Add a capability.", metavar="CAPABILITY"),
+            text("--cgroup", help="Put it into this control group below the container's.", metavar="PATH"),
+            text("--console-socket", help="Socket that gets the process's terminal.", metavar="SOCKET"),
+            text("--cwd", help="Working directory.", metavar="DIR"),
+            flag("--detach", "-d", help="Leave the process running."),
+            many("--env", "-e", help="Set a variable.", metavar="NAME=VALUE"),
+            flag("--ignore-paused", help="Do so in a paused container too; the process waits for it to be resumed."),
+            flag("--no-new-privs", help="Let no program give the process more power."),
+            text("--pid-file", help="File for the pid of the process.", metavar="FILE"),
+            number("--preserve-fds", help="Pass the N descriptors from 3 on to the process."),
+            text("--process", "-p", help="File with the process as config.json has it.", metavar="FILE"),
+            text("--process-label", help="SELinux label of the process.", metavar="LABEL"),
+            flag("--tty", "-t", help="Give it a terminal."),
+            text("--user", "-u", help="Its user and group, as numbers.", metavar="UID[:GID]"),
+        ),
+        Arguments("ID [COMMAND [ARG...]]", 1, None, oci_containers),
+        interspersed=False,
+        examples=("rootless-oci exec -t box sh",),
     ),
     Command(
         ("spec",),

@@ -10,7 +10,7 @@ from rootless.engine.containers.container import read_json
 from rootless.engine.containers.stdio import Terminal, proxy_signals, resizer
 from rootless.engine.events import note
 from rootless.engine.options.detach_keys import DEFAULT, Scanner, parse
-from rootless.errors import RootlessError, UsageError
+from rootless.errors import RootlessError
 from rootless.init.enter import Powers
 from rootless.init.plan import Capabilities
 from rootless.linux import signals
@@ -35,25 +35,6 @@ _STDIN, _STDOUT = 0, 1
 _TIOCGWINSZ = 0x5413
 _PIECE = 1 << 16
 _KEYS = (signals.SIGINT, signals.SIGQUIT)
-_LARGEST_FD = 1 << 20
-
-
-def preserved(values: Mapping[str, Any]) -> list[int]:
-    """The descriptors that the process gets beside 0, 1 and 2, by ``--preserve-fds`` and ``--preserve-fd``.
-
-    To be asked before this program opens files of its own. Raises ``UsageError`` for those that the caller lacks.
-    """
-    count = values.get("preserve_fds") or "0"
-    words = list(values.get("preserve_fd") or ())
-    if not all(word.isascii() and word.isdigit() and int(word) <= _LARGEST_FD for word in (count, *words)):
-        raise UsageError("cannot preserve file descriptors: --preserve-fds and --preserve-fd take whole numbers")
-    found = sorted({*range(3, 3 + int(count)), *map(int, words)} - {0, 1, 2})
-    for fd in found:
-        try:
-            os.fstat(fd)
-        except OSError:
-            raise UsageError(f"cannot preserve file descriptor {fd}: it is not open") from None
-    return found
 
 
 def run(
