@@ -75,8 +75,9 @@ def runtime_home() -> str:
 def run_dir() -> str:
     """State that must not outlive the boot.
 
-    Without a runtime directory of the user's own it is below ``/run`` for root, else ``/tmp/rootless-UID``, made here with mode 0700. Anybody could
-    have made that name before, so one that is a link, has another owner or lets others in is refused.
+    Without a runtime directory of the user's own it is below ``/run`` for root, else ``/tmp/rootless-UID``, made here
+    with mode 0700. Anybody could have made that name before, so one that is a link, has another owner or lets others
+    in is refused.
     """
     parent = runtime_home() or _system_run()
     if parent:

@@ -101,7 +101,7 @@ def resolve(root: int, user: User) -> Identity:
     extra = _extra(group_file, user.extra_groups)
     supplementary += extra
     known = any(int(record[2]) == gid for record in _records(group_file, 3))
-    # With the primary group among them, or a set-group-ID program could shed a group that a file denies (CVE-2022-2989).
+    # With the primary group among them: else a set-group-ID program could shed one that a file denies (CVE-2022-2989).
     found = Identity(uid, gid, _unique([gid, *supplementary]), home, name, known)
     found.asked = extra
     return found

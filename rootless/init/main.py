@@ -19,9 +19,10 @@ import os
 from rootless.errors import RootlessError
 from rootless.init import confine, network, ops, wire
 from rootless.init.directory import check_inside, open_directory, try_directory
-from rootless.init.execute import execute
+from rootless.init.execute import check, execute
 from rootless.init.failure import report
 from rootless.init.identity import account_files, resolve
+from rootless.init.masks import make_read_only, mask
 from rootless.init.rootfs import Rootfs, change_root
 from rootless.init.seal import seal
 from rootless.linux import libc, signals
@@ -140,7 +141,8 @@ def start(
     rootfs.open(site)
     if guardian:
         libc.die_with_parent(signals.SIGKILL, parent)
-    libc.new_session_keyring()
+    if not plan.keep_keyring:
+        libc.new_session_keyring()
 
     # 5. From the first sight of the image on nobody may look into this process (CVE-2016-9962, CVE-2019-5736).
     prctl(PR_SET_DUMPABLE, 0)
@@ -170,8 +172,8 @@ def start(
 
     # 9. Kernel settings, through the private procfs; then the paths that the program may not see or change.
     write_sysctls(plan, site)
-    ops.mask(site, plan.masked)
-    ops.make_read_only(site, plan.read_only_paths)
+    mask(site, plan.masked)
+    make_read_only(site, plan.read_only_paths)
     if plan.root_read_only:
         mount_setattr(site.root, MOUNT_ATTR_RDONLY)
 
@@ -181,7 +183,7 @@ def start(
 
     # 11. The image becomes the root; no module, codec or library is loaded any more. Only now may the root be shared
     # (pivot_root(2)).
-    change_root(site.root)
+    change_root(site.root, plan.no_pivot)
     seal()
     if plan.root_propagation[0]:
         propagation, recursive = plan.root_propagation
@@ -217,11 +219,13 @@ def start(
         raise RootlessError(message, exit_code=_CANNOT_INVOKE)
     check_inside(plan.cwd)
 
-    # 16. Ready; the caller decides when to start.
+    # 16. Ready; the caller decides when to start. Who waits at a gate cannot tell him later what is wrong.
     environment = {os.fsencode(key): os.fsencode(value) for key, value in plan.environment.items()}
     if b"HOME" not in environment:
         environment[b"HOME"] = os.fsencode(identity.home or "/")
     arguments = [os.fsencode(argument) for argument in plan.arguments]
+    if detached and detached.gate >= 0:
+        check(arguments, environment)
     caller.send(wire.READY, identity.uid, identity.gid, identity.home, identity.groups, site.notes, fd=master)
     if master is not None:
         os.close(master)

@@ -46,7 +46,6 @@ from rootless.linux.path import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Protocol
 
     from rootless.idmaps import Row
@@ -133,7 +132,7 @@ def open_target(site: Site, path: str, directory: bool) -> int:
     return target
 
 
-def _attach(mount: int, target: int, path: str) -> None:
+def attach(mount: int, target: int, path: str) -> None:
     move_mount(mount, target, path)
     os.close(target)
 
@@ -207,7 +206,7 @@ class NewMount:
         for propagation, _ in self.propagation:
             mount_setattr(mount, 0, propagation=propagation)
         target = open_target(site, self.target, True)
-        _attach(mount, target, self.target)
+        attach(mount, target, self.target)
         if self.kind == "devpts" and site.devpts < 0:
             site.devpts = mount
         else:
@@ -224,10 +223,10 @@ class NewMount:
         target = open_own(site, self.target)
         if site.proc < 0:
             mount = host_tree("/proc", self.attributes)
-            _attach(mount, target, self.target)
+            attach(mount, target, self.target)
             site.proc = mount
         else:
-            _attach(site.proc, target, self.target)
+            attach(site.proc, target, self.target)
             if self.attributes:
                 mount_setattr(site.proc, self.attributes)
 
@@ -341,7 +340,7 @@ class Bind:
         target = open_target(site, self.target, self.directory)
         for setting in self.settings:
             change(site, self.mount, self.target, setting)
-        _attach(self.mount, target, self.target)
+        attach(self.mount, target, self.target)
         os.close(self.mount)
 
 
@@ -458,7 +457,7 @@ class Cgroup:
                 raise
             os.close(self.mount)
             return
-        _attach(self.mount, target, self.target)
+        attach(self.mount, target, self.target)
         os.close(self.mount)
 
 
@@ -503,7 +502,7 @@ class Device:
         """Attach it."""
         if self.mount < 0:
             return
-        _attach(self.mount, make_file(site.root, self.target), self.target)
+        attach(self.mount, make_file(site.root, self.target), self.target)
         os.close(self.mount)
 
 
@@ -578,42 +577,3 @@ class Links:
             except FileExistsError:
                 continue
         os.close(directory)
-
-
-def _present(site: Site, paths: list[str]) -> Iterator[tuple[str, int]]:
-    """Those of the paths that the container has, each with a descriptor of it."""
-    for path in paths:
-        try:
-            target = open_inside(site.root, path)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
-                continue
-            raise
-        yield path, target
-
-
-def mask(site: Site, paths: list[str]) -> None:
-    """Hide each path: a file behind /dev/null, a directory behind an empty read-only tmpfs. Absent ones are skipped."""
-    for path, target in _present(site, paths):
-        directory = os.fstat(target).st_mode & _TYPE == _DIRECTORY
-        mount = _empty(site) if directory else open_tree(site.open_null())
-        _attach(mount, target, path)
-        os.close(mount)
-
-
-def _empty(site: Site) -> int:
-    """A mount of one empty read-only tmpfs, the same for all masks: each mount of it is a copy."""
-    if site.empty < 0:
-        restrict = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
-        site.empty = new_mount("tmpfs", [("size", "4k"), ("nr_inodes", "1"), ("mode", "755")], restrict)
-        return os.dup(site.empty)
-    return open_tree(site.empty)
-
-
-def make_read_only(site: Site, paths: list[str]) -> None:
-    """Make each path, and what is mounted below it, read-only. Absent paths are skipped."""
-    for path, target in _present(site, paths):
-        mount = open_tree(target, recursive=True)
-        mount_setattr(mount, MOUNT_ATTR_RDONLY, recursive=True)
-        _attach(mount, target, path)
-        os.close(mount)

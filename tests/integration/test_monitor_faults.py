@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_detached import NONE, about, begin, eventually, log, state
+from tests.integration.test_detached import about, begin, eventually, log, state
 from tests.integration.test_run_flags import IMAGE
 from tests.support.cli import Cli, new_cli
 
@@ -57,7 +58,8 @@ def test_a_hundred_killed_monitors(shared_cli: Cli) -> None:
         killed = time.monotonic()
         eventually(lambda: state(shared_cli, "m") == "exited", "ps says that it has ended")
         assert time.monotonic() - killed < 1.5
-        eventually(lambda: not alive(pid), "the container ends with its monitor", 2)
+        ended = functools.partial(alive, pid)
+        eventually(lambda ended=ended: not ended(), "the container ends with its monitor", 2)  # type: ignore[misc]
         assert about(shared_cli, "m")["State"]["ExitCode"] != 0
         if count % 3 == 0:
             shared_cli.ok("stop", "m")

@@ -52,7 +52,18 @@ def test_runtime_directory_agrees_with_platformdirs(tmp_path: Path, monkeypatch:
     assert paths.run_dir() == platformdirs.user_runtime_dir("rootless") == f"{tmp_path}/rootless"
 
 
-@pytest.mark.parametrize("mode", [0o755, 0o770, 0o1777])
+def test_a_runtime_directory_that_others_may_pass_through_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """podman changes its mode to 0711."""
+    passable = tmp_path / "passable"
+    passable.mkdir()
+    passable.chmod(0o711)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(passable))
+    assert paths.runtime_home() == str(passable)
+
+
+@pytest.mark.parametrize("mode", [0o722, 0o770, 0o1777])
 def test_a_runtime_directory_open_to_others_is_not_used(
     mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

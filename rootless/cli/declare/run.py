@@ -50,7 +50,7 @@ PROCESS = panel(
     number("--stop-timeout", help="Seconds between that signal and SIGKILL (10).", metavar="SECONDS"),
     number("--timeout", help="Kill the container after so many seconds.", metavar="SECONDS"),
     number("--preserve-fds", help="Hand on so many file descriptors after stderr.", metavar="N"),
-    text("--log-driver", help="How output is logged: k8s-file (json-file is the same), journald, passthrough or none.", metavar="DRIVER"),
+    text("--log-driver", help="Where output goes: k8s-file, json-file, journald, passthrough, none.", metavar="DRIVER"),
     commas("--log-opt", help="Option of the log: path=FILE, max-size=SIZE (in all) or tag=TEXT.", metavar="KEY=VALUE"),
 )
 

@@ -13,7 +13,7 @@ from rootless.cli.declare.command import Command
 from rootless.cli.declare.program import Program
 
 PAGES = {page.title: page for program in PROGRAMS for page in manual.pages(program)}
-COMMANDS = [(program, command) for program in PROGRAMS for command in program.commands]
+COMMANDS = [(program, command) for program in PROGRAMS for command in program.commands if not command.hidden]
 
 
 def test_every_command_and_group_has_a_page() -> None:

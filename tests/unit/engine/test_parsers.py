@@ -170,7 +170,7 @@ def test_entrypoint() -> None:
     [
         {"hostname": "a b"}, {"hostname": "x\n127.0.0.1 y"}, {"hostname": "x" * 65}, {"network": ["a", "b"]},
         {"network": ["bridge"]}, {"workdir": "relative"}, {"attach": ["stdwhat"]}, {"group_add": ["keep-groups", "1"]},
-        {"ipc": "ns:/x"}, {"log_driver": "journald"}, {"umask": "999"}, {"stop_signal": "WHAT"}, {"timeout": "-1"},
+        {"ipc": "ns:/x"}, {"log_driver": "syslog"}, {"umask": "999"}, {"stop_signal": "WHAT"}, {"timeout": "-1"},
         {"name": "../x"}, {"image_volume": "x"}, {"tty": True, "log_driver": "passthrough"},
         {"volume": ["/a:/x"], "tmpfs": ["/x"]},
     ],
