@@ -302,6 +302,9 @@ COMMANDS: dict[str, Entry] = {
     "system df": ("system:df", True, 0, 0, {
         "--format": "text", "--verbose": "bool", "-v": "--verbose",
     }),
+    "doctor": ("doctor:doctor", True, 0, 0, {
+        "--format": "text",
+    }),
     "events": ("events:events", True, 0, 0, {
         "--filter": "list", "-f": "--filter", "--format": "text", "--no-trunc": "bool", "--since": "text",
         "--stream": "bool", "--until": "text",

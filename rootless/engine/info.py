@@ -139,16 +139,17 @@ def _helpers() -> Object:
 
 
 def _security() -> Object:
+    from rootless.security import apparmor, selinux
     from rootless.security.capabilities import DEFAULT
 
     modules = _read("/sys/kernel/security/lsm").strip().split(",")
     return {
-        "apparmorEnabled": False,
+        "apparmorEnabled": apparmor.enabled(),
         "capabilities": ",".join(DEFAULT),
         "rootless": os.geteuid() != 0,
         "seccompEnabled": "Seccomp:" in _read("/proc/self/status"),
         "seccompProfilePath": "built-in",
-        "selinuxEnabled": False,
+        "selinuxEnabled": selinux.enabled(),
         "kernelModules": [module for module in modules if module],
     }
 

@@ -14,6 +14,7 @@ import typer
 from rootless.cli.declare import (
     containers,
     copying,
+    doctor,
     events,
     exec,
     images,
@@ -30,7 +31,7 @@ from rootless.cli.declare import (
 from rootless.cli.declare.command import Command, Group, add_group, root_callback
 from rootless.cli.declare.program import Program
 
-EPILOG = "Report of what this machine offers: rootless info. Manual page of a command: man rootless-COMMAND."
+EPILOG = "What this machine offers and lacks: rootless doctor. Manual page of a command: man rootless-COMMAND."
 
 GROUPS = {
     "container": "Manage containers.",
@@ -40,7 +41,7 @@ GROUPS = {
 }
 
 
-FAMILIES = (run, life, exec, resources, containers, logs, copying, images, registries, volumes, system, events)
+FAMILIES = (run, life, exec, resources, containers, logs, copying, images, registries, volumes, system, doctor, events)
 
 
 ROOTLESS = Program(
