@@ -52,13 +52,13 @@ def _rule(rule: object) -> Rule:
     allow = rule.get("allow", False)
     if not isinstance(allow, bool):
         _refuse("allow is neither true nor false")
-    kind = rule.get("type") or "a"
-    if kind not in _TYPES:
+    kind, letters = rule.get("type") or "a", rule.get("access") or "rwm"
+    if not isinstance(kind, str) or kind not in _TYPES:
         _refuse(f"{str(kind)[:40]!r} is no type of devices")
+    if not isinstance(letters, str) or not _ACCESS.keys() >= set(letters):
+        _refuse(f"{str(letters)[:40]!r} is no access to a device")
     access = 0
-    for letter in rule.get("access") or "rwm":
-        if letter not in _ACCESS:
-            _refuse(f"{str(letter)[:40]!r} is no access to a device")
+    for letter in letters:
         access |= _ACCESS[letter]
     return allow, _TYPES[kind], _number(rule, "major"), _number(rule, "minor"), access
 

@@ -81,8 +81,12 @@ class Cgroup:
         return os.path.isdir(self.path)
 
     def make(self) -> None:
-        """Make the group, and the missing ones above it."""
-        os.makedirs(self.path, exist_ok=True)
+        """Make the group, open to readers as the kernel's own are: programs look there for their limits."""
+        try:
+            os.mkdir(self.path)
+            os.chmod(self.path, 0o755)
+        except FileExistsError:
+            return
 
     def open_procs(self) -> int:
         """A descriptor of ``cgroup.procs``: a process that writes ``0`` to it joins the group."""

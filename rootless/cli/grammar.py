@@ -133,7 +133,7 @@ COMMANDS: dict[str, Entry] = {
     }),
     "resume": ("life:resume", True, 0, 0, {}),
     "monitor-restart": ("life:again", True, 2, 2, {}),
-    "monitor-remove": ("life:remove_after", True, 2, 2, {}),
+    "monitor-remove": ("life:remove_after", True, 3, 3, {}),
     "exec": ("exec:run", False, 0, -1, {
         "--cidfile": "text", "--detach": "bool", "-d": "--detach", "--detach-keys": "text", "--env": "list",
         "-e": "--env", "--env-file": "list", "--interactive": "bool", "-i": "--interactive", "--latest": "bool",
@@ -154,7 +154,8 @@ COMMANDS: dict[str, Entry] = {
         "--cpu-quota": "number", "--cpu-period": "number", "--cpu-rt-period": "number", "--cpu-rt-runtime": "number",
         "--cpuset-cpus": "text", "--cpuset-mems": "text", "--pids-limit": "number", "--blkio-weight": "number",
         "--blkio-weight-device": "list", "--device-read-bps": "csv", "--device-write-bps": "csv",
-        "--device-read-iops": "csv", "--device-write-iops": "csv", "--latest": "bool", "-l": "--latest",
+        "--device-read-iops": "csv", "--device-write-iops": "csv", "--cgroup-conf": "list", "--latest": "bool",
+        "-l": "--latest",
     }),
     "stats": ("resources:stats", True, 0, -1, {
         "--all": "bool", "-a": "--all", "--format": "text", "--interval": "number", "-i": "--interval",

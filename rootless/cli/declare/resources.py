@@ -29,11 +29,13 @@ LIMITS = panel(
     commas("--device-write-iops", help="Writes to a disk in a second.", metavar="DEVICE:NUMBER"),
 )
 
+CONF = many("--cgroup-conf", help="Any other limit of version 2 of control groups.", metavar="FILE=VALUE")
+
 CGROUPS = panel(
     "Limits",
     flag("--oom-kill-disable", help="Refused: control groups of version 2 have none."),
     number("--oom-score-adj", help="Who is killed first when memory is short, -1000 to 1000."),
-    many("--cgroup-conf", help="Any other limit of version 2 of control groups.", metavar="FILE=VALUE"),
+    CONF,
     text("--cgroup-parent", help="Slice, or control group, to make the container's in.", metavar="PATH"),
     text("--cgroups", help="Control group: enabled, disabled, no-conmon or split.", metavar="MODE"),
 )
@@ -67,7 +69,7 @@ COMMANDS = (
         ("update", "container update"),
         "resources:update",
         "Change the limits of a container, at once if it runs.",
-        (*LIMITS, flag("--latest", "-l", help="The container that was created last.")),
+        (*LIMITS, CONF, flag("--latest", "-l", help="The container that was created last.")),
         Arguments("CONTAINER", 0, 1, containers),
         panel="Containers",
         examples=("rootless update --memory 1g --cpus 2 web",),
