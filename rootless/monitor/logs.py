@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _SMALLEST = 4096
-_MOST_TEXT = 1 << 19
 _SLICE = 1 << 14
+_SAMPLE, _SHORT = 2048, 8  # counting newlines in all of it would cost more than all the rest
 
 
 class NoLog:
@@ -88,7 +88,7 @@ class Log:
         """Append ``data``, which the container wrote to ``stream`` (stdout or stderr)."""
         head = b"%s %s F " % (self._now(), stream)
         piece = len(data)
-        if piece + data.count(b"\n") * len(head) > _MOST_TEXT:
+        if piece > _SLICE and data.count(b"\n", 0, _SAMPLE) > _SAMPLE // _SHORT:
             piece = _SLICE  # many short lines: their heads take far more memory than they
         if self._limit:
             piece = min(piece, self._limit // 4)
