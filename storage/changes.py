@@ -109,7 +109,10 @@ def _differ(entry: Entry, below: Entry) -> bool:
     if one.st_mode != other.st_mode or entry.owner() != below.owner():
         return True
     if stat.S_ISLNK(one.st_mode):
-        return os.readlink(entry.name, dir_fd=entry.directory) != os.readlink(below.name, dir_fd=below.directory)
+        try:
+            return os.readlink(entry.name, dir_fd=entry.directory) != os.readlink(below.name, dir_fd=below.directory)
+        except OSError:  # something else by now
+            return True
     if one.st_mtime_ns != other.st_mtime_ns or one.st_rdev != other.st_rdev:
         return True
     if stat.S_ISREG(one.st_mode) and one.st_size != other.st_size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import stat
 from collections.abc import Callable, Container
@@ -75,7 +76,7 @@ class Packer:
                 device = (truth["device"][0], truth["device"][1])
         link = b""
         if kind == SYMLINK:
-            link = os.fsencode(os.readlink(base, dir_fd=directory))
+            link = _target(directory, base)
         elif kind == REGULAR:
             self._file(name, directory, base, status, owner, mode, extra)
             return True
@@ -139,6 +140,16 @@ class Packer:
             self._writer.sparse_file(source, parts)
         else:
             self._writer.file(source, size)
+
+
+def _target(directory: int, base: str) -> bytes:
+    """Where a symbolic link leads. Raises ``FileNotFoundError`` if it is something else by now."""
+    try:
+        return os.fsencode(os.readlink(base, dir_fd=directory))
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise FileNotFoundError(f"{base} is no link any more") from None
+        raise
 
 
 def pack_tree(
