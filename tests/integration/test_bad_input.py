@@ -89,7 +89,7 @@ volume create --opt bogus=1 v|volume ls --filter x|start nosuch|start -a nosuch|
 untag nosuch|untag localhost/busybox nosuch:x|history nosuch|system check --bogus|system df x|--root /proc/x info
 system df --format {{.X}}|--root /etc/passwd info|--root /nosuch/x info|--runroot /proc/x info|--root /root info
 --storage-driver bogus run --rm --network=none localhost/busybox true|completion|completion bogus|--log-format x info
-run -d localhost/busybox|exec x true|image exists a b|load -i /nosuch|pull oci:/nosuch|pull oci-archive:/nosuch
+exec x true|image exists a b|load -i /nosuch|pull oci:/nosuch|pull oci-archive:/nosuch
 pull docker-archive:/nosuch|pull dir:/nosuch|pull oci:|pull docker://|import /nosuch|import http://127.0.0.1:1/x
 run --rootfs /nosuch true|run --rootfs /etc/passwd true|run --rootfs / true|run --rootfs /:O:x true|run --rootfs
 run --replace localhost/busybox true|run --userns=host --uidmap=0:0:1 localhost/busybox|login --tls-verify=x localhost

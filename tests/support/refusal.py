@@ -25,7 +25,7 @@ def snapshot(cli: Cli) -> set[tuple[str, int]]:
                 found.add((path, size))
     return {
         entry for entry in found
-        if not entry[0].endswith((".json.lock", "driver.json", ".part")) and "/locks" not in entry[0]
+        if not entry[0].endswith((".json.lock", "driver.json", ".part", "events.log")) and "/locks" not in entry[0]
     }  # fmt: skip
 
 
