@@ -11,6 +11,7 @@ import os
 from rootless.cgroups.manager import choose, of_spec, refuse_unenforced
 from rootless.cgroups.resources import convert
 from rootless.errors import RootlessError
+from rootless.init.plan import Limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,13 +48,15 @@ class Control:
             self._placement = Placement(wish, location, supervise=supervise, agent=agent)
 
     def bound(self, plan: Plan) -> None:
-        """Let RLIMIT_NPROC bound the container where no controller will; a ``--ulimit nproc`` of the user's stays."""
+        """Let RLIMIT_NPROC bound the container where no controller will; a lower one stays."""
         if not self.processes or "pids" in self.location.controllers:
             return
-        for limit in plan.limits:
-            if limit.number == _NPROC and not limit.explicit:
-                limit.soft = min(limit.soft, self.processes)
-                limit.hard = min(limit.hard, self.processes)
+        limit = next((limit for limit in plan.limits if limit.number == _NPROC), None)
+        if limit is None:
+            limit = Limit("NPROC", _NPROC, self.processes, self.processes, False)
+            plan.limits.append(limit)
+        limit.soft = min(limit.soft, self.processes)
+        limit.hard = min(limit.hard, self.processes)
 
     @property
     def place(self) -> Callable[[int], int] | None:

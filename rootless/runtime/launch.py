@@ -226,10 +226,7 @@ def create(
     process._listener = plan.listener
     try:
         if place:
-            fd = place(pid)
-            lifeline.send(wire.PLACE, fd=fd if fd >= 0 else None)
-            if fd >= 0:
-                os.close(fd)
+            _put_in_place(place, pid, lifeline)
         if plan.idmapped:
             let_go(plan.operations)
         _shake_hands(process, plan, caller, lifeline, on_created, on_mounted)
@@ -237,6 +234,18 @@ def create(
         process.close()
         raise
     return process
+
+
+def _put_in_place(place: Callable[[int], int], shim_pid: int, lifeline: Channel) -> None:
+    """Hand the shim the control group that it waits for; where there is none to be had the shim ends."""
+    try:
+        fd = place(shim_pid)
+    except BaseException:
+        os.kill(shim_pid, signals.SIGKILL)
+        raise
+    lifeline.send(wire.PLACE, fd=fd if fd >= 0 else None)
+    if fd >= 0:
+        os.close(fd)
 
 
 def check_descriptors(count: str | None) -> None:

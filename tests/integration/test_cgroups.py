@@ -95,7 +95,8 @@ def test_without_a_namespace_the_group_is_seen_and_is_not_writable(cli: Delegate
 
 def test_programs_can_read_their_limits(cli: Delegated) -> None:
     script = "cat /sys/fs/cgroup/hugetlb.2MB.max; stat -c %a /sys/fs/cgroup"
-    assert run(cli, "--user=1000", "--cgroup-conf=hugetlb.2MB.max=max", "localhost/busybox", "sh", "-c", script) == "max\n755\n"
+    limit = "--cgroup-conf=hugetlb.2MB.max=max"
+    assert run(cli, "--user=1000", limit, "localhost/busybox", "sh", "-c", script) == "max\n755\n"
 
 
 def test_pause(cli: Delegated) -> None:
