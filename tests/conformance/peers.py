@@ -33,6 +33,7 @@ FEATURES: dict[str, tuple[str, Versions]] = {
     "seccomp flags": ("1.0.3", {"runc": (1, 1, 5)}),
     "seccomp notify": ("1.1", {}),
     "seccomp wait killable": ("1.1", {"crun": (1, 8, 1), "runc": (1, 1, 5)}),
+    "netDevices": ("1.3", {"crun": (1, 8, 1), "runc": (1, 3, 6)}),
     "mapped mounts": ("1.1", {"crun": (1, 8, 1), "runc": (1, 1, 5)}),
 }
 """A feature's name (the marker ``since``): the version of the spec that brought it, the peers that predate it."""

@@ -56,6 +56,7 @@ def test_no_console_without_a_terminal(box: Box) -> None:
 @pytest.mark.needs("fuse")
 def test_device_of_the_host(box: Box) -> None:
     box.linux["devices"] = [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666}]
+    box.linux["resources"] = {"devices": [{"allow": True, "access": "rwm"}]}
     assert box.sh(f"{NUMBERS} /dev/fuse; : <>/dev/fuse") == "character special file a:e5\n"
 
 

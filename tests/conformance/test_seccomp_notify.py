@@ -45,11 +45,13 @@ class Agent:
                 part, fds, _, _ = socket.recv_fds(connection, 65536, 8)
                 self.fds += fds
                 text += part
-                if not part:
-                    break
-        found = json.loads(text)
-        assert isinstance(found, dict)
-        return found
+                assert part, f"the connection ends after {text!r}"
+                try:
+                    found = json.loads(text)
+                except ValueError:
+                    continue  # the rest is still to come: the runtime may keep the connection open
+                assert isinstance(found, dict)
+                return found
 
     def answer(self, number: int) -> int:
         """Wait for a system call and make it fail with ``number``; the caller's pid."""
