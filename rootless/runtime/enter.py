@@ -23,7 +23,7 @@ from rootless.runtime import state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rootless.init.plan import Listener
+    from rootless.init.plan import Limit, Listener
     from rootless.init.wire import Channel, Value
     from rootless.runtime.spec import Extras, Linux, Process
     from rootless.runtime.state import State
@@ -81,11 +81,18 @@ def find(found: State, *, ignore_paused: bool = False) -> Target:
         what = reasons.get(status, "it is not running")
         raise RootlessError(f"cannot enter the container {found['id'][:12]}: {what}", exit_code=REFUSED)
     try:
-        namespaces = _differing(pid)
-    except PermissionError:
-        pid, pidfd = _program(pid, pidfd, found)
-        namespaces = _differing(pid)
-    idmap = IdMap(_rows(f"/proc/{pid}/uid_map"), _rows(f"/proc/{pid}/gid_map"), "")
+        try:
+            namespaces = _differing(pid)
+        except PermissionError:
+            pid, pidfd = _program(pid, pidfd)
+            namespaces = _differing(pid)
+        idmap = IdMap(_rows(f"/proc/{pid}/uid_map"), _rows(f"/proc/{pid}/gid_map"), "")
+    except OSError:
+        os.close(pidfd)
+        raise RootlessError(
+            f"cannot enter the container {found['id'][:12]}: it belongs to another user, or has just ended",
+            exit_code=REFUSED,
+        ) from None
     return Target(pid, pidfd, namespaces, idmap, found.get("cgroup", ""))
 
 
@@ -103,26 +110,26 @@ def _differing(pid: int) -> int:
     return flags
 
 
-def _program(init: int, init_fd: int, found: State) -> tuple[int, int]:
+def _program(init: int, init_fd: int) -> tuple[int, int]:
     """The first child of a container's first process, and its pidfd; that of the first process is closed.
 
     With ``--init`` the first process is this program (`rootless.init.reaper`), and closed to everybody. Its first child
-    is what it was made for, and lives as long.
+    is what it was made for, and lives as long. Raises ``OSError`` where there is none.
     """
-    message = f"cannot enter the container {found['id'][:12]}"
-    try:
-        pid = int(read(f"/proc/{init}/task/{init}/children").split()[0])
-        pidfd = pidfd_open(pid)
-        again = int(read(f"/proc/{init}/task/{init}/children").split()[0])
-    except (OSError, IndexError):
-        raise RootlessError(f"{message}: it belongs to another user, or has just ended", exit_code=REFUSED) from None
-    finally:
-        ended = _ended(init_fd)
-        os.close(init_fd)
-    if ended or again != pid:
+    pid = _first_child(init)
+    pidfd = pidfd_open(pid)
+    if _first_child(init) != pid or _ended(init_fd):
         os.close(pidfd)
-        raise RootlessError(f"{message}: it has just ended", exit_code=REFUSED)
+        raise ProcessLookupError
+    os.close(init_fd)
     return pid, pidfd
+
+
+def _first_child(pid: int) -> int:
+    words = read(f"/proc/{pid}/task/{pid}/children").split()
+    if not words:
+        raise ProcessLookupError
+    return int(words[0])
 
 
 def _ended(pidfd: int) -> bool:
@@ -133,6 +140,8 @@ def _ended(pidfd: int) -> bool:
 
 def _rows(path: str) -> list[tuple[int, int, int]]:
     numbers = [int(word) for word in read(path).split()]
+    if not numbers:
+        raise ProcessLookupError
     return [(numbers[at], numbers[at + 1], numbers[at + 2]) for at in range(0, len(numbers), 3)]
 
 
@@ -240,6 +249,7 @@ def enter(
     if entry.listener:
         from rootless.init import listener  # noqa: F401
     entry.pid, entry.pidfd, entry.namespaces, entry.idmap = target.pid, target.pidfd, target.namespaces, target.idmap
+    _bound(entry.limits, target)
     entry.cgroup = target.cgroup + (f"/{cgroup}" if cgroup else "")
     entry.cgroup_procs = _open_cgroup(entry.cgroup) if entry.cgroup else -1
     joiner_end, joiner_far = wire.pair()
@@ -280,6 +290,17 @@ def enter(
     if entry.terminal and isinstance(values[-1], int):
         joined.console_fd = values[-1]
     return joined
+
+
+def _bound(limits: list[Limit], target: Target) -> None:
+    """Keep RLIMIT_NPROC within the container's, where that stands in for a controller (`rootless.runtime.cgroup`)."""
+    if target.cgroup and os.path.exists(f"{target.cgroup}/pids.max"):
+        return
+    lines = read(f"/proc/{target.pid}/limits").split(b"\n")
+    hard = next((line.split()[3] for line in lines if line.startswith(b"Max processes")), b"")
+    for limit in limits:
+        if limit.name == "NPROC" and not limit.explicit and hard.isdigit():
+            limit.soft, limit.hard = min(limit.soft, int(hard)), min(limit.hard, int(hard))
 
 
 def _expect(channel: Channel, wanted: int) -> tuple[Value, ...]:

@@ -92,7 +92,8 @@ def test_a_container_that_does_not_run(shared_cli: Cli) -> None:
         assert "not running" in shared_cli.fails(255, "exec", "idle", "true")
         shared_cli.ok("init", "idle")
         assert "not been started" in shared_cli.fails(255, "exec", "idle", "true")
-        shared_cli.ok("start", "-a", "idle")
+        shared_cli.ok("start", "idle")
+        shared_cli.ok("wait", "idle")
         assert "not running" in shared_cli.fails(255, "exec", "idle", "true")
     finally:
         shared_cli.ok("rm", "-f", "idle")
@@ -253,6 +254,7 @@ def test_the_container_ends_meanwhile(shared_cli: Cli) -> None:
 def test_containers_of_every_kind(shared_cli: Cli, options: str) -> None:
     """The command has the ids, namespaces and confinement that the container's own program has."""
     show = "grep -E 'Uid|Gid|Groups|Cap|NoNew|Seccomp:|Umask' /proc/self/status; cat /proc/self/oom_score_adj"
+    show += "; cat /proc/self/limits"
     show += "; readlink /proc/self/ns/*; env | grep -v ^SHLVL | sort"
     network = [] if "network" in options else ["--network=none"]
     shared_cli.ok(
