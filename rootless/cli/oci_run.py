@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 
-from rootless import idmaps
 from rootless.cli import console
 from rootless.cli.oci_cgroup import Group
 from rootless.cli.oci_log import append
@@ -16,8 +15,10 @@ from rootless.cli.report import describe, print_line
 from rootless.engine.containers.stdio import follow
 from rootless.errors import RootlessError, UsageError
 from rootless.init import wire
-from rootless.linux import caps
-from rootless.runtime import bundle, hooks, launch, plan, state, validate
+from rootless.linux import pidfd
+from rootless.linux.signals import SIGKILL
+from rootless.runtime import bundle, hooks, launch, plan, state, usermap, validate
+from rootless.runtime import process as processes
 from storage import atomic
 
 TYPE_CHECKING = False
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rootless.cli.oci_state import Record
-    from rootless.idmaps import IdMap
     from rootless.init.plan import Plan
-    from rootless.runtime.spec import Extras, IdMapping, Linux, Spec
+    from rootless.runtime.spec import Extras, Spec
     from rootless.runtime.state import State
 
 
@@ -69,10 +69,29 @@ def start(record: Record, global_values: Mapping[str, Any]) -> None:
         raise RootlessError(f"cannot start the container {record.id}: it is {status}, not created")
     spec = record.spec()
     directory = found.get("bundle", "")
-    launch.release(record.directory, hooks.state_document(spec, record.id, directory, found["pid"], "created"))
+    document = hooks.state_document(spec, record.id, directory, found["pid"], "created")
+    listener = processes.listener_of(spec.get("linux") or {})
+    try:
+        launch.release(record.directory, document, listener)
+    except RootlessError:
+        if listener:
+            # The program waits for an answer that nobody can give.
+            end(found)
+        raise
     found["started"] = True
     record.write(found)
     hooks.run(spec, "poststart", hooks.state_document(spec, record.id, directory, found["pid"], "running"))
+
+
+def end(found: State) -> None:
+    """Kill the container's first process, if it is still the one that was recorded."""
+    try:
+        descriptor = pidfd.pidfd_open(found["pid"])
+    except ProcessLookupError:
+        return
+    if state.status(found) != "exited":
+        pidfd.pidfd_send_signal(descriptor, SIGKILL)
+    os.close(descriptor)
 
 
 def _read(values: Mapping[str, Any], global_values: Mapping[str, Any]) -> tuple[tuple[str, Spec], Plan]:
@@ -85,6 +104,7 @@ def _read(values: Mapping[str, Any], global_values: Mapping[str, Any]) -> tuple[
     spec = bundle.read(directory)
     extras: Extras = {
         "preserve_fds": int(descriptors),
+        "make_cwd": True,
         "no_pivot": bool(values.get("no_pivot")),
         "keep_keyring": bool(values.get("no_new_keyring")),
     }
@@ -103,48 +123,7 @@ def prepare(spec: Spec, directory: str, extras: Extras) -> Plan:
         bound = kind == "bind" or {"bind", "rbind"} & set(mount.get("options") or ())
         if bound and source and not source.startswith("/"):
             mount["source"] = f"{directory}/{source}"
-    idmap = id_map(spec.get("linux") or {})
-    return plan.compile(spec, bundle.rootfs(directory, spec), idmap, extras)
-
-
-def id_map(linux: Linux) -> IdMap:
-    """The id map that the Spec asks for; with a user namespace but no rows the caller's default.
-
-    Without a user namespace the container is in that of the caller, who must be its root.
-    """
-    uids, gids = linux.get("uidMappings") or [], linux.get("gidMappings") or []
-    users = [namespace for namespace in linux.get("namespaces", []) if namespace["type"] == "user"]
-    if users and users[0].get("path"):
-        raise RootlessError(
-            f"cannot join the user namespace {users[0]['path']}: it is not supported yet",
-            "start the runtime inside that namespace, with a config.json that has none",
-        )
-    if not users:
-        if uids or gids:
-            raise RootlessError(
-                "cannot use linux.uidMappings and linux.gidMappings without a user namespace",
-                'add {"type": "user"} to linux.namespaces',
-            )
-        if not caps.effective() >> caps.CAP_SYS_ADMIN & 1:
-            raise RootlessError(
-                "cannot run a container without a user namespace: only root may",
-                'add {"type": "user"} to linux.namespaces, or see `rootless-oci spec --rootless`',
-            )
-        return idmaps.own_map()
-    if not uids and not gids:
-        return idmaps.default_map()
-    return idmaps.IdMap(_rows(uids, "uidMappings"), _rows(gids, "gidMappings"))
-
-
-def _rows(mappings: list[IdMapping], where: str) -> list[tuple[int, int, int]]:
-    rows = []
-    for mapping in mappings:
-        row = tuple(mapping.get(key) for key in ("containerID", "hostID", "size")) if isinstance(mapping, dict) else ()
-        numbers = [value for value in row if isinstance(value, int) and not isinstance(value, bool)]
-        if len(numbers) != 3:
-            raise RootlessError(f"cannot read the Spec: a row of linux.{where} lacks containerID, hostID or size")
-        rows.append((numbers[0], numbers[1], numbers[2]))
-    return rows
+    return plan.compile(spec, bundle.rootfs(directory, spec), usermap.of_spec(spec.get("linux") or {}), extras)
 
 
 def after(spec: Spec, document: bytes, global_values: Mapping[str, Any]) -> None:

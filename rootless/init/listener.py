@@ -22,7 +22,7 @@ _PAUSE = 0.0005
 
 
 def watch(caller: Channel) -> int:
-    """Start the helper; its pid. To be called right before the filter is loaded: that gets the lowest free descriptor."""
+    """Start the helper; its pid. To be called right before the filter is loaded: it gets the lowest free number."""
     expected = os.dup(caller.fileno())
     os.close(expected)
     parent = os.getpid()

@@ -332,9 +332,9 @@ def take_terminal() -> None:
 
 
 def join(plan: Plan) -> None:
-    """Join the existing namespaces that the Spec names; the user and pid ones are the shim's matter."""
+    """Join the existing namespaces that the Spec names; the shim has joined some, the user and pid one among them."""
     for kind, path in plan.joined:
-        if kind in (CLONE_NEWUSER, CLONE_NEWPID):
+        if kind in (CLONE_NEWUSER, CLONE_NEWPID) or not path:
             continue
         join_namespace(kind, path)
 

@@ -79,6 +79,8 @@ def serve(
     if plan.namespaces & CLONE_NEWUSER:
         leave_processes()
     fuse = plan.rootfs["kind"] == "fuse-overlayfs"
+    if plan.joined:
+        join_early(plan)
     enter_user_namespace(plan, fuse)
     caller.send(wire.UNSHARED)
     helper = 0
@@ -89,7 +91,7 @@ def serve(
         become_root(plan.idmap)
         helper = mount_fuse(plan.rootfs, plan.fuse_overlayfs, detached is None)
     for kind, path in plan.joined:
-        if kind == CLONE_NEWPID:
+        if kind == CLONE_NEWPID and path:
             main.join_namespace(kind, path)
     if plan.namespaces & CLONE_NEWPID:
         libc.unshare(CLONE_NEWPID)
@@ -146,11 +148,30 @@ def leave_processes() -> None:
     libc.setrlimit(_RLIMIT_NPROC, most, hard)
 
 
+def join_early(plan: Plan) -> None:
+    """Join, before the user namespace is entered, those namespaces that are not its own; their paths become empty.
+
+    What the caller may join may belong to another user namespace, in which the container's root can do nothing.
+    """
+    if not plan.namespaces & CLONE_NEWUSER and all(kind != CLONE_NEWUSER for kind, _ in plan.joined):
+        return
+    for number, (kind, path) in enumerate(plan.joined):
+        if kind in (CLONE_NEWUSER, CLONE_NEWNS):
+            continue
+        try:
+            main.join_namespace(kind, path)
+        except RootlessError as error:
+            if not isinstance(error.__cause__, PermissionError):
+                raise
+            continue
+        plan.joined[number] = kind, ""
+
+
 def enter_user_namespace(plan: Plan, fuse: bool) -> None:
     """Make or join the user namespace, with a mount namespace of the shim's own where it has to mount."""
     flags = CLONE_NEWNS if fuse else 0
     for kind, path in plan.joined:
-        if kind == CLONE_NEWUSER:
+        if kind == CLONE_NEWUSER and not os.path.samefile(path, "/proc/self/ns/user"):
             main.join_namespace(kind, path)
     if plan.namespaces & CLONE_NEWUSER:
         unshare_user(flags)

@@ -11,8 +11,8 @@ _NETLINK, _ROUTE = 16, 0
 _ERROR, _DONE = 2, 3
 _REQUEST, _ACK, _DUMP, _CREATE, _REPLACE = 1, 4, 0x300, 0x400, 0x100
 _NEWLINK, _GETLINK, _NEWADDR, _GETADDR = 16, 18, 20, 22
-_IFLA_IFNAME, _IFLA_NET_NS_FD = 3, 28
-_IFA_ADDRESS, _IFA_FLAGS = 1, 8
+_IFLA_IFNAME, _IFLA_NET_NS_FD, _IFLA_NEW_IFINDEX = 3, 28, 49
+_IFA_LABEL, _IFA_FLAGS = 3, 8
 _IFF_UP = 1
 _IFA_F_PERMANENT = 0x80
 _SCOPE_UNIVERSE = 0
@@ -30,33 +30,39 @@ class Route:
         """Close it."""
         self._socket.close()
 
-    def device(self, name: str) -> tuple[int, bool]:
-        """Index of the device ``name``, and whether it is up."""
-        message = _link(0) + _attribute(_IFLA_IFNAME, name.encode() + b"\0")
-        answer = self._ask(_GETLINK, 0, message)[0]
-        index, flags = unpack_from("=iI", answer, 4)
-        return index, bool(flags & _IFF_UP)
+    def devices(self) -> dict[str, int]:
+        """The indexes of all devices, by name."""
+        found = {}
+        for message in self._ask(_GETLINK, _DUMP, _link(0)):
+            for kind, value in _attributes(message[16:]):
+                if kind == _IFLA_IFNAME:
+                    found[value.rstrip(b"\0").decode(errors="surrogateescape")] = unpack_from("=i", message, 4)[0]
+        return found
 
     def addresses(self, index: int) -> list[bytes]:
-        """The permanent addresses of universal scope of a device, for :meth:`add_address`."""
+        """The permanent addresses of universal scope of a device, for :meth:`add_address`; without their labels."""
         found = []
         for message in self._ask(_GETADDR, _DUMP, pack("=BBBBI", 0, 0, 0, 0, 0)):
             _, _, flags, scope, owner = unpack_from("=BBBBI", message)
+            kept = message[:8]
             for kind, value in _attributes(message[8:]):
                 if kind == _IFA_FLAGS:
                     flags = unpack_from("=I", value)[0]
+                if kind != _IFA_LABEL:
+                    kept += _attribute(kind, value)
             if owner == index and flags & _IFA_F_PERMANENT and scope == _SCOPE_UNIVERSE:
-                found.append(message)
+                found.append(kept)
         return found
 
     def add_address(self, index: int, address: bytes) -> None:
         """Give a device an address that another connection told of."""
         self._ask(_NEWADDR, _ACK | _CREATE | _REPLACE, address[:4] + pack("=I", index) + address[8:])
 
-    def move(self, index: int, namespace: int, name: str) -> None:
-        """Move a device to the network namespace ``namespace`` (a descriptor), where it is called ``name``."""
+    def move(self, index: int, namespace: int, name: str, new_index: int) -> None:
+        """Move a device to the network namespace ``namespace`` (a descriptor), where ``name`` and index are new."""
         attributes = _attribute(_IFLA_NET_NS_FD, pack("=I", namespace))
         attributes += _attribute(_IFLA_IFNAME, name.encode() + b"\0")
+        attributes += _attribute(_IFLA_NEW_IFINDEX, pack("=i", new_index))
         self._ask(_NEWLINK, _ACK, _link(index) + attributes)
 
     def set_up(self, index: int) -> None:

@@ -42,11 +42,11 @@ def of_process(process: Process) -> Attributes | None:
     """What the process is to be given, ``None`` where the Spec says nothing of it. Raises ``RootlessError``."""
     scheduler, priority = process.get("scheduler"), process.get("ioPriority")
     affinity = process.get("execCPUAffinity")
-    if not scheduler and not priority and not affinity:
+    if scheduler is None and priority is None and affinity is None:
         return None
     text: list[str] = []
-    packed = _scheduler(_object(scheduler, "process.scheduler"), text) if scheduler else b""
-    level = _io_priority(_object(priority, "process.ioPriority"), text) if priority else None
+    packed = _scheduler(_object(scheduler, "process.scheduler"), text) if scheduler is not None else b""
+    level = _io_priority(_object(priority, "process.ioPriority"), text) if priority is not None else None
     processors = _object(affinity or {}, "process.execCPUAffinity")
     initial, final = (_list(processors.get(key, ""), f"execCPUAffinity.{key}") for key in ("initial", "final"))
     return Attributes(packed, level, initial, final, text)
@@ -54,7 +54,7 @@ def of_process(process: Process) -> Attributes | None:
 
 def memory_policy(linux: Linux) -> tuple[int, bytes] | None:
     """Mode and node mask of ``linux.memoryPolicy``, ``None`` without one. Raises ``RootlessError``."""
-    if not linux.get("memoryPolicy"):
+    if linux.get("memoryPolicy") is None:
         return None
     policy = _object(linux["memoryPolicy"], "linux.memoryPolicy")
     mode = _word(policy.get("mode"), MEMORY_MODES, "mode of linux.memoryPolicy")

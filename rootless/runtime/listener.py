@@ -26,6 +26,9 @@ def forward(listener: Listener, state: bytes, descriptor: int, pid: int = 0) -> 
     ``state`` is the container's (runtime.md, "State"), as JSON; ``pid`` the process's where it is not the first.
     """
     known = jsonfast.loads(state.decode()) if state else {}
+    if known.get("status") == "created":
+        # The program itself does not run yet: that is still the making of the container.
+        known["status"] = "creating"
     document = {
         "ociVersion": known.get("ociVersion", ""),
         "fds": [_FD_NAME],
@@ -40,7 +43,8 @@ def forward(listener: Listener, state: bytes, descriptor: int, pid: int = 0) -> 
         data = jsonfast.dumps(document).encode()
         rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))]
         sent = end.sendmsg([data], rights)
-        end.sendall(data[sent:])
+        if sent < len(data):
+            end.sendall(data[sent:])
     except OSError as error:
         reason = error.strerror or str(error)
         hint = "the program that decides about system calls must listen there before the container starts"

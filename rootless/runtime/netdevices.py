@@ -1,6 +1,6 @@
 """Moving network devices of the host into a container (``linux.netDevices``).
 
-A device loses its addresses and is switched off by a move, so both are restored behind it.
+A device loses its addresses and is switched off by a move: it is given them again, and is switched on.
 Source: OCI runtime-spec 1.3, config-linux.md, "Network Devices".
 """
 
@@ -21,40 +21,43 @@ def move(devices: list[tuple[str, str]], pid: int) -> None:
         namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         outside = Route()
-    except OSError as error:
-        raise RootlessError(f"cannot move network devices: {os.strerror(error.errno or 0)}") from None
-    moved: list[tuple[str, bool, list[bytes]]] = []
-    for host, name in devices:
-        try:
-            index, is_up = outside.device(host)
-            addresses = outside.addresses(index)
-            outside.move(index, namespace, name)
-        except OSError as error:
-            raise _failure(host, error) from None
-        moved.append((name, is_up, addresses))
-    try:
         setns(namespace, CLONE_NEWNET)
         inside = Route()
         setns(own, CLONE_NEWNET)
     except OSError as error:
         raise _failure(devices[0][0], error) from None
-    for name, is_up, addresses in moved:
-        try:
-            _restore(inside, name, is_up, addresses)
-        except OSError as error:
-            raise _failure(name, error) from None
-    outside.close()
-    inside.close()
-    os.close(namespace)
-    os.close(own)
+    try:
+        _check(devices, outside.devices(), inside.devices())
+        for host, name in devices:
+            try:
+                _move(outside, inside, namespace, host, name)
+            except OSError as error:
+                raise _failure(host, error) from None
+    finally:
+        outside.close()
+        inside.close()
+        os.close(namespace)
+        os.close(own)
 
 
-def _restore(inside: Route, name: str, is_up: bool, addresses: list[bytes]) -> None:
-    index = inside.device(name)[0]
+def _check(devices: list[tuple[str, str]], here: dict[str, int], there: dict[str, int]) -> None:
+    """Refuse before anything is moved: a device that was renamed in vain would be lost with the container."""
+    for host, name in devices:
+        if host not in here:
+            raise RootlessError(f"cannot move the network device {host}: there is none of that name")
+        if name in there:
+            raise RootlessError(f"cannot move the network device {host}: the container has a device {name} already")
+
+
+def _move(outside: Route, inside: Route, namespace: int, host: str, name: str) -> None:
+    index = outside.devices()[host]
+    addresses = outside.addresses(index)
+    # An index of our choice, as the kernel may make a name of ``name`` (eth%d).
+    new_index = max(inside.devices().values()) + 1
+    outside.move(index, namespace, name, new_index)
     for address in addresses:
-        inside.add_address(index, address)
-    if is_up:
-        inside.set_up(index)
+        inside.add_address(new_index, address)
+    inside.set_up(new_index)
 
 
 def _failure(name: str, error: OSError) -> RootlessError:

@@ -124,7 +124,8 @@ def _root_propagation(linux: Linux) -> tuple[int, bool]:
     word = text[recursive:]
     if word not in mounts.PROPAGATION:
         raise RootlessError(f"cannot use the propagation {text!r} for /", "it is one of [r]shared, slave, private…")
-    return mounts.PROPAGATION[word], recursive
+    # What is private by itself needs no call.
+    return (0, False) if word == "private" else (mounts.PROPAGATION[word], recursive)
 
 
 def _hooks(spec: Spec) -> dict[str, list[Hook]]:

@@ -100,7 +100,7 @@ def limits(process: Process) -> list[Limit]:
             raise RootlessError(f"cannot set the limit {limit['type']}: there is none of that name")
         if limit["soft"] > limit["hard"]:
             raise RootlessError(f"cannot set the limit {name}: soft {limit['soft']} is above hard {limit['hard']}")
-        found.append(Limit(name, _RLIMITS.index(name), limit["soft"], limit["hard"], limit.get("explicit", False)))
+        found.append(Limit(name, _RLIMITS.index(name), limit["soft"], limit["hard"], limit.get("explicit", True)))
     return found
 
 
@@ -119,7 +119,7 @@ def personality(linux: Linux) -> int | None:
 
 def attributes(process: Process) -> Attributes | None:
     """Scheduling, I/O priority and processors, ``None`` where the Spec says nothing of them."""
-    if not (process.get("scheduler") or process.get("ioPriority") or process.get("execCPUAffinity")):
+    if all(process.get(key) is None for key in ("scheduler", "ioPriority", "execCPUAffinity")):
         return None
     from rootless.runtime.attributes import of_process
 
@@ -139,7 +139,14 @@ def listener(linux: Linux, call_filter: bytes | None) -> Listener | None:
     """Whom the filter asks about system calls, ``None`` if it asks nobody."""
     if not isinstance(call_filter, Filter) or not call_filter.flags & FLAG_NEW_LISTENER:
         return None
-    profile = linux.get("seccomp") or {}
-    if not profile.get("listenerPath"):
+    found = listener_of(linux)
+    if not found:
         raise RootlessError("cannot ask another program about system calls: config.json names no listenerPath")
-    return Listener(profile["listenerPath"], profile.get("listenerMetadata") or "")
+    return found
+
+
+def listener_of(linux: Linux) -> Listener | None:
+    """The program that ``linux.seccomp`` names for questions about system calls, if any."""
+    profile = linux.get("seccomp") or {}
+    path = profile.get("listenerPath")
+    return Listener(path, profile.get("listenerMetadata") or "") if path else None

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
         ambient: list[str]
 
     class Rlimit(TypedDict, total=False):
-        """A resource limit; ``explicit`` is this project's own: refused, not lowered, where it cannot be set."""
+        """A resource limit; ``explicit`` is this project's own: if false, one that cannot be set is lowered."""
 
         type: str
         soft: int

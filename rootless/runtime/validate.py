@@ -133,7 +133,7 @@ def _process(process: Process) -> None:
         _refuse("cannot start a container without a command", "name one, or use an image that has one")
     _strings(arguments, "process.args")
     _strings(process.get("env", []), "process.env")
-    cwd = _path(process.get("cwd", "/"), "process.cwd")
+    cwd = _path(process.get("cwd"), "process.cwd")
     if not cwd.startswith("/"):
         _refuse(f"cannot use the working directory {cwd!r}: it is not an absolute path")
     user = process.get("user", {})

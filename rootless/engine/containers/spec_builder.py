@@ -193,7 +193,7 @@ def rlimits(options: RunOptions) -> list[dict[str, Any]]:
     """The limits of the process: those asked for (``explicit``), else the usual ones, which the launcher may lower."""
     wanted = {} if options.ulimit_host else {f"RLIMIT_{name}": limit for name, limit in RLIMITS.items()}
     found: list[dict[str, Any]] = [
-        {"type": name, "soft": soft, "hard": hard}
+        {"type": name, "soft": soft, "hard": hard, "explicit": False}
         for name, (soft, hard) in wanted.items()
         if not any(limit["type"] == name for limit in options.rlimits)
     ]
