@@ -7,10 +7,11 @@ import time
 from rootless.cli import render
 from rootless.engine.containers.listing import list_containers
 from rootless.engine.context import open_engine
+from rootless.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from rootless.engine.context import Engine
@@ -27,6 +28,8 @@ NAMESPACE_COLUMNS = {
     "NET": "NET", "PIDNS": "PIDNS", "User": "USERNS", "UTS": "UTS",
 }  # fmt: skip
 
+NAMESPACES = ("IPC", "MNT", "NET", "PIDNS", "User", "UTS")
+
 # What a heading of `ps --format "table …"` is called where it is not the field's name in capitals.
 HEADINGS = {
     **COLUMNS, **NAMESPACE_COLUMNS, "CreatedAt": "CREATED AT", "CreatedHuman": "CREATED", "ImageID": "IMAGE ID",
@@ -36,25 +39,49 @@ HEADINGS = {
 
 def ps(values: Values, args: list[str], global_values: Values) -> int:
     """``ps``: a table, the IDs, JSON, or a line for each container by a template."""
-    found = list_containers(open_engine(global_values), values)
+    _check_together(values)
+    engine = open_engine(global_values)
+    if values.get("watch"):
+        seconds = int(values["watch"])
+        if seconds < 1:
+            raise UsageError(f"cannot watch every {seconds} seconds", "give --watch a number of seconds above 0")
+        while True:
+            found = list_containers(engine, values)
+            render.clear()
+            _show(found, values)
+            time.sleep(seconds)
+    _show(list_containers(engine, values), values)
+    return 0
+
+
+def _check_together(values: Values) -> None:
+    """Refuse what cannot be together."""
+    for one, other in (("last", "latest"), ("quiet", "size"), ("quiet", "ns"), ("size", "ns"), ("watch", "latest")):
+        if values.get(one) and values.get(other):
+            raise UsageError(f"cannot use --{one} and --{other} together")
+
+
+def _show(found: Sequence[Mapping[str, Any]], values: Values) -> None:
     full = bool(values.get("no_trunc"))
     template = values.get("format")
     heading = not values.get("noheading")
     if template:
         now = time.time()
         rows = [fields(container, full, now) for container in found]
+        template = template.replace(".Namespaces.", ".")  # as podman: they are the row's own
         render.print_format(rows, template, HEADINGS, heading, whole=lambda: found)
     elif values.get("quiet"):
         render.write("".join(_id(container, full) + "\n" for container in found))
     else:
         columns = dict(NAMESPACE_COLUMNS if values.get("ns") else COLUMNS)
+        if values.get("pod") and not values.get("ns"):
+            columns.update(Pod="POD ID", PodName="PODNAME")
         if values.get("size"):
             columns["Size"] = "SIZE"
         now = time.time()
         rows = [fields(container, full, now) for container in found]
         cells = [[str(row[field]) for field in columns] for row in rows]
         render.write(render.table(list(columns.values()), cells, heading))
-    return 0
 
 
 def fields(container: Mapping[str, Any], full: bool, now: float) -> Values:
@@ -66,30 +93,32 @@ def fields(container: Mapping[str, Any], full: bool, now: float) -> Values:
         ID=_id(container, full),
         Image=container.get("Image") or "",
         Command=_command(container.get("Command") or [], full),
-        Created=render.ago(created, now),
+        Created=_moment(created),
         CreatedAt=_moment(created),
         CreatedHuman=render.ago(created, now),
         RunningFor=render.ago(created, now),
         Names=",".join(container.get("Names") or []),
         Networks=",".join(container.get("Networks") or []),
-        Ports=ports_text(container.get("Ports") or []),
+        Ports=ports_text(container.get("Ports") or [], container.get("ExposedPorts") or {}),
+        ImageID=(container.get("ImageID") or "")[: None if full else 12],
+        Restarts=str(container.get("Restarts") or 0),
         Labels=container.get("Labels") or {},
         Label=lambda key: (container.get("Labels") or {}).get(key, ""),
         Size=_size(container.get("Size")),
-        Cgroup=namespaces.get("CGROUPNS", ""),
-        User=namespaces.get("USERNS", ""),
-        **{key: namespaces.get(key, "") for key in ("IPC", "MNT", "NET", "PIDNS", "UTS")},
+        **{key: namespaces.get(key.capitalize(), "") for key in ("Cgroup", *NAMESPACES)},
     )
     return row
 
 
-def ports_text(mappings: list[dict[str, Any]]) -> str:
-    """``0.0.0.0:8080->80/tcp, 0.0.0.0:9000-9002->9000-9002/udp``."""
+def ports_text(mappings: list[dict[str, Any]], exposed: Mapping[str, list[str]] | None = None) -> str:
+    """``0.0.0.0:8080->80/tcp, 0.0.0.0:9000-9002->9000-9002/udp``, then what is only exposed: ``53/udp``."""
     texts = []
+    published = set()
     for mapping in mappings:
         count = int(mapping.get("range") or 1)
         host, inside = int(mapping.get("host_port") or 0), int(mapping["container_port"])
         protocol = mapping.get("protocol") or "tcp"
+        published.update((protocol, inside + step) for step in range(count))
         if not host:
             texts.append(f"{_span(inside, count)}/{protocol}")
             continue
@@ -97,6 +126,14 @@ def ports_text(mappings: list[dict[str, Any]]) -> str:
         if ":" in address:
             address = f"[{address}]"
         texts.append(f"{address}:{_span(host, count)}->{_span(inside, count)}/{protocol}")
+    ports = {(protocol, int(number)) for number, protocols in (exposed or {}).items() for protocol in protocols}
+    for protocol, number in sorted(ports - published):
+        if (protocol, number - 1) in ports - published:
+            continue
+        count = 1
+        while (protocol, number + count) in ports - published:
+            count += 1
+        texts.append(f"{_span(number, count)}/{protocol}")
     return ", ".join(texts)
 
 
@@ -168,7 +205,7 @@ def inspect_any(values: Values, args: list[str], global_values: Values) -> int:
     from rootless.engine.containers import inspect as container_details
     from rootless.engine.images import inspect as image_details
     from rootless.engine.images.names import find
-    from rootless.errors import NotFoundError, UsageError
+    from rootless.errors import NotFoundError
 
     engine = open_engine(global_values)
     kinds: dict[str, Callable[[str], object]] = {
@@ -208,7 +245,7 @@ def _id(container: Mapping[str, Any], full: bool) -> str:
 
 def _command(words: list[str], full: bool) -> str:
     text = " ".join(words)
-    return text if full or len(text) <= 20 else text[:17] + "..."
+    return text if full or len(text) <= 17 else text[:17] + "..."
 
 
 def _moment(seconds: float) -> str:

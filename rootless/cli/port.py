@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rootless.cli import render
 from rootless.engine.containers.listing import list_containers
+from rootless.engine.containers.status import status
 from rootless.engine.context import open_engine
 from rootless.errors import RootlessError, UsageError
 
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def port(values: Values, args: list[str], global_values: Values) -> int:
-    """``port``: ``80/tcp -> 0.0.0.0:8080`` for each, or the host's address of the one asked for; 125 if it has none."""
+    """``port``: ``80/tcp -> 0.0.0.0:8080`` for each, or the host's address of the one asked for; 125 if it has none.
+
+    As with podman, the ports of a container that does not run are none.
+    """
     everything, latest = bool(values.get("all")), bool(values.get("latest"))
     if everything and latest:
         raise UsageError("cannot use --all and --latest together")
@@ -27,12 +31,12 @@ def port(values: Values, args: list[str], global_values: Values) -> int:
     engine = open_engine(global_values)
     wanted = args[0] if latest and args else args[1] if len(args) > 1 else ""
     if everything or latest:
-        # As podman: of all containers those that run.
         rows = list_containers(engine, {"latest": True} if latest else {})
-        found = [(str(row["Id"]), row["Ports"] or []) for row in rows]
+        found = [(str(row["Id"]), row["Ports"] or []) for row in rows if row["State"] in ("running", "paused")]
     else:
         container_id = engine.store.containers.find(args[0])
-        found = [(container_id, engine.store.containers.load(container_id).get("ports") or [])]
+        published = engine.store.containers.load(container_id).get("ports") or []
+        found = [(container_id, published)] if status(engine, container_id).state in ("running", "paused") else []
     asked = _asked(wanted) if wanted else None
     lines = []
     for container_id, ports in found:
@@ -43,7 +47,7 @@ def port(values: Values, args: list[str], global_values: Values) -> int:
                     lines.append(f"{prefix}{inside}/{protocol} -> {address}\n")
                 elif asked == (inside, protocol):
                     lines.append(f"{address}\n")
-    if asked and not lines:
+    if asked and found and not lines:
         hint = "rootless port CONTAINER lists those that are published"
         raise RootlessError(f'failed to find published port "{wanted}"', hint)
     render.write("".join(lines))

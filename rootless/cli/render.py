@@ -38,6 +38,12 @@ def write(text: str) -> None:
         raise of_output(error) from None
 
 
+def clear() -> None:
+    """Begin a table anew at the top of the terminal; where the output is no terminal it goes on below."""
+    if os.isatty(1):
+        os.write(1, b"\x1b[2J\x1b[H")
+
+
 def line(text: str) -> None:
     """Write one line to stdout."""
     write(text + "\n")

@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
     Test = Callable[[Mapping[str, Any], Status], bool]
 
-STATES = ("created", "configured", "initialized", "running", "exited", "stopped", "paused", "removing", "dead")
-_SYNONYMS = {"configured": "created", "initialized": "created", "stopped": "exited", "dead": "exited"}
+STATES = (
+    "created", "configured", "initialized", "running", "exited", "stopped", "stopping", "paused", "restarting",
+    "removing", "unknown", "dead",
+)  # fmt: skip
+RESTART_POLICIES = ("no", "none", "on-failure", "always", "unless-stopped")
+_SYNONYMS = {"configured": "created", "stopped": "exited", "dead": "exited"}
 
 
 def split(words: Iterable[str]) -> dict[str, list[str]]:
@@ -55,7 +59,7 @@ def container_filter(engine: Engine, words: Iterable[str]) -> Test:
 
 
 def _any(tests: list[Test], key: str) -> Test:
-    if key in ("label", "label!"):  # every label that is named must be there
+    if key in ("label", "label!", "before"):  # every label that is named must be there; before the first of all
         return lambda record, current: all(test(record, current) for test in tests)
     return lambda record, current: any(test(record, current) for test in tests)
 
@@ -65,7 +69,7 @@ def _one(engine: Engine, key: str, value: str) -> Test:
         found = pattern(value) if value.strip("0123456789abcdef") else None
         return lambda record, _: bool(found.search(record["id"])) if found else record["id"].startswith(value)
     if key == "name":
-        name = pattern(value)
+        name = pattern(value.replace("/", ""))
         return lambda record, _: name.search(record["name"]) is not None
     if key == "label":
         return lambda record, _: has_label(record.get("labels", {}), value)
@@ -92,18 +96,49 @@ def _one(engine: Engine, key: str, value: str) -> Test:
     if key == "ancestor":
         return _ancestor(engine, value)
     if key == "volume":
-        return lambda record, _: any(
-            value in (mount.get("Name"), mount["Destination"]) for mount in record.get("mounts", [])
-        )
+        return _volume(value)
     if key == "network":
-        return lambda record, _: (record.get("network") or "pasta").partition(":")[0] == value
+        return lambda record, _: value in _networks(record.get("network") or "pasta")
     if key == "command":
-        return lambda record, _: bool(record.get("command")) and record["command"][0] == value
-    if key in ("pod", "health", "restart-policy", "should-start-on-boot"):
-        # None of these is given to a container here; each matches only the value that says so.
-        nothing = {"pod": "", "health": "none", "restart-policy": "no", "should-start-on-boot": "false"}[key]
-        return lambda _record, _status: value == nothing
-    raise UsageError(f"cannot use the filter {key[:40]!r}: invalid filter")
+        command = pattern(value)
+        return lambda record, _: bool(record.get("command")) and command.search(record["command"][0]) is not None
+    if key == "restart-policy":
+        if value not in RESTART_POLICIES:
+            raise UsageError(f"cannot use the filter {key}={value[:40]}: invalid restart policy")
+        return lambda record, _: (record.get("restart") or ["no"])[0] == ("no" if value == "none" else value)
+    if key == "should-start-on-boot":
+        from rootless.engine.options.values import parse_bool
+
+        wanted_start = parse_bool(value, "--filter should-start-on-boot")
+        return lambda record, current: _starts_on_boot(record, current) == wanted_start
+    if key == "health":
+        return lambda _record, _status: value == "none"  # no container has a check
+    if key == "pod":
+        return lambda _record, _status: False  # no container is in one
+    raise UsageError(f"cannot use the filter {key[:40]!r}: it is an invalid filter")
+
+
+def _volume(value: str) -> Test:
+    """``NAME``, ``DESTINATION`` or ``SOURCE:DESTINATION``."""
+    source, colon, destination = value.partition(":")
+
+    def fits(mount: Mapping[str, Any]) -> bool:
+        sources = (mount.get("Name"), mount.get("Source"))
+        if colon:
+            return mount["Destination"] == destination and source in sources
+        return value in (mount.get("Name"), mount["Destination"])
+
+    return lambda record, _: any(fits(mount) for mount in record.get("mounts", []))
+
+
+def _networks(mode: str) -> tuple[str, str]:
+    """What a filter may call a network: its mode with and without options."""
+    return mode, mode.partition(":")[0]
+
+
+def _starts_on_boot(record: Mapping[str, Any], current: Status) -> bool:
+    policy = (record.get("restart") or ["no"])[0]
+    return policy == "always" or (policy == "unless-stopped" and not current.stopped)
 
 
 def _integer(value: str, key: str) -> int:
@@ -117,9 +152,14 @@ def _ancestor(engine: Engine, value: str) -> Test:
         image = engine.store.images.find(value)
     except StorageError:
         image = None
-    wanted = image.id if image is not None else value
-    bare = value.partition(":")[0]
-    return lambda record, _: record.get("image") == wanted or record.get("image_name", "") in (value, bare)
+    wanted = image.id if image is not None else value.removeprefix("sha256:")
+    # The name that the container was made from may have gone to another image, or away.
+    names = (value, f"{value}:latest")
+
+    def named(name: str) -> bool:
+        return any(name == each or name.endswith("/" + each) for each in names)
+
+    return lambda record, _: record.get("image") == wanted or named(record.get("image_name", ""))
 
 
 def until(words: Iterable[str], allowed: Iterable[str]) -> tuple[int, list[str], list[str]]:

@@ -70,9 +70,9 @@ def test_listing(shared_cli: Cli) -> None:
     shared_cli.ok("create", NONE, "--name", "one", "--label", "k=v", IMAGE, "true")
     shared_cli.run("run", NONE, "--name", "two", IMAGE, "sh", "-c", "exit 5")
     rows = json.loads(shared_cli.ok("ps", "-a", "--format", "json"))
-    assert [row["Names"] for row in rows] == [["two"], ["one"]]
-    assert [row["State"] for row in rows] == ["exited", "created"] and rows[0]["ExitCode"] == 5
-    assert rows[1]["Labels"]["k"] == "v" and rows[0]["Status"].startswith("Exited (5)")
+    assert [row["Names"] for row in rows] == [["one"], ["two"]]
+    assert [row["State"] for row in rows] == ["created", "exited"] and rows[1]["ExitCode"] == 5
+    assert rows[0]["Labels"]["k"] == "v" and rows[1]["Status"].startswith("Exited (5)")
     assert json.loads(shared_cli.ok("ps", "--format", "json")) == []
     assert shared_cli.ok("ps", "-a", "--filter", "label=k=v", "--format", "{{.Names}}") == "one\n"
     assert shared_cli.ok("ps", "-a", "--filter", "exited=5", "--format", "{{.Names}}") == "two\n"

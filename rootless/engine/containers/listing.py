@@ -10,7 +10,7 @@ from storage.errors import StorageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from rootless.engine.containers.status import Status
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 # podman's keys, and the names in /proc/PID/ns.
 _NAMESPACES = {
-    "mnt": "mnt", "cgroup": "cgroup", "ipc": "ipc", "net": "net", "pidns": "pid", "user": "user", "uts": "uts",
+    "Mnt": "mnt", "Cgroup": "cgroup", "Ipc": "ipc", "Net": "net", "Pidns": "pid", "Uts": "uts", "User": "user",
 }  # fmt: skip
+_NEVER = -62135596800
+"""Go's time that is not set, as seconds since the epoch."""
 
 
 def list_containers(engine: Engine, values: Mapping[str, Any]) -> list[Row]:
-    """The containers that ``values`` ask for, newest first.
+    """The containers that ``values`` ask for, oldest first.
 
     ``all``: not only running ones. ``filter``: ``key=value`` words; a filter by status includes all states. ``last`` N
     or ``latest``: that many newest in any state. ``sort``: a column. ``size``: with sizes; ``ns``: with namespaces.
@@ -33,7 +35,7 @@ def list_containers(engine: Engine, values: Mapping[str, Any]) -> list[Row]:
     """
     last = 1 if values.get("latest") else int(values.get("last") or 0)
     filters = values.get("filter") or []
-    everything = bool(values.get("all") or last or any(word.partition("=")[0] == "status" for word in filters))
+    everything = bool(values.get("all") or last > 0 or any(word.partition("=")[0] == "status" for word in filters))
     rows: list[tuple[int, Row]] = []
     now = time.time_ns()
     test = None
@@ -58,7 +60,8 @@ def list_containers(engine: Engine, values: Mapping[str, Any]) -> list[Row]:
         removed = set(sweep(engine))
         rows = [entry for entry in rows if entry[1]["Id"] not in removed]
     rows.sort(key=lambda row: row[0], reverse=True)
-    found = [row for _, row in (rows[:last] if last else rows)]
+    found = [row for _, row in (rows[:last] if last > 0 else rows)]
+    found.reverse()
     if values.get("size"):
         from rootless.engine.sizes import container_size
 
@@ -89,9 +92,10 @@ def status_text(current: Status, now: int) -> str:
     """``Up 5 seconds``, ``Exited (0) 3 seconds ago``, ``Created``."""
     if current.state == "running":
         return "Up " + human_duration((now - current.started) / 1e9)
-    if current.state == "exited":
-        return f"Exited ({current.exit_code}) {human_duration((now - current.finished) / 1e9)} ago"
-    return "Created"
+    if current.state in ("exited", "restarting"):
+        word = current.state.capitalize()
+        return f"{word} ({current.exit_code}) {human_duration((now - current.finished) / 1e9)} ago"
+    return current.state.capitalize()
 
 
 def _row(container_id: str, record: Mapping[str, Any], current: Status, now: int) -> Row:
@@ -104,7 +108,7 @@ def _row(container_id: str, record: Mapping[str, Any], current: Status, now: int
         "CreatedAt": human_duration((now - created) / 1e9) + " ago",
         "ExitCode": current.exit_code,
         "Exited": current.state == "exited",
-        "ExitedAt": current.finished // 1_000_000_000 if current.finished else -62135596800,
+        "ExitedAt": current.finished // 1_000_000_000 if current.finished else _NEVER,
         "ExposedPorts": record.get("exposed") or None,
         "Id": container_id,
         "Image": record.get("image_name", ""),
@@ -118,19 +122,31 @@ def _row(container_id: str, record: Mapping[str, Any], current: Status, now: int
         "Pid": current.pid,
         "Pod": "",
         "PodName": "",
-        "Ports": [
-            {
-                "host_ip": port["host_ip"], "container_port": port["container_port"], "host_port": port["host_port"],
-                "range": 1, "protocol": port["protocol"],
-            }
-            for port in record.get("ports", [])
-        ] or None,
+        "Ports": _ports(record.get("ports") or ()) or None,
         "Restarts": current.restarts,
         "Size": None,
-        "StartedAt": current.started // 1_000_000_000 if current.started else -62135596800,
+        "StartedAt": current.started // 1_000_000_000 if current.started else _NEVER,
         "State": current.state,
         "Status": status_text(current, now),
     }  # fmt: skip
+
+
+def _ports(published: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """The published ports, neighbours as one range."""
+    found: list[Row] = []
+    for port in published:
+        last = found[-1] if found else None
+        if (
+            last is not None
+            and (last["host_ip"], last["protocol"]) == (port["host_ip"], port["protocol"])
+            and last["host_port"] + last["range"] == port["host_port"]
+            and last["container_port"] + last["range"] == port["container_port"]
+        ):
+            last["range"] += 1
+            continue
+        row = {key: port[key] for key in ("host_ip", "container_port", "host_port")}
+        found.append({**row, "range": 1, "protocol": port["protocol"]})
+    return found
 
 
 def _namespaces(pid: int) -> dict[str, str]:
@@ -142,13 +158,14 @@ def _namespaces(pid: int) -> dict[str, str]:
         try:
             text = os.readlink(f"/proc/{pid}/ns/{name}") if pid else ""
         except OSError:
-            text = ""
-        found[key] = text.partition("[")[2].rstrip("]")
+            continue
+        if text:
+            found[key] = text.partition("[")[2].rstrip("]")
     return found
 
 
 _SORT_KEYS = {
-    "command": "Command", "created": "Created", "id": "Id", "image": "Image", "names": "Names", "pod": "Pod",
+    "command": "Command", "created": "Created", "id": "Id", "image": "Image", "names": "Names",
     "runningfor": "StartedAt", "size": "Size", "status": "State",
 }  # fmt: skip
 
@@ -159,4 +176,4 @@ def _sort(rows: list[Row], column: str) -> None:
         from rootless.errors import UsageError
 
         raise UsageError(f"cannot sort by {column[:40]!r}", "the columns are " + ", ".join(_SORT_KEYS))
-    rows.sort(key=lambda row: (row[key] or {}).get("rwSize", 0) if key == "Size" else row[key])
+    rows.sort(key=lambda row: (row[key] or {}).get("rootFsSize", 0) if key == "Size" else row[key])
