@@ -284,8 +284,7 @@ def _selinux() -> Check:
 def _landlock() -> Check:
     from rootless.linux import landlock
 
-    version = landlock.version()
-    if version:
-        return Check("Landlock", OK, f"version {version}: helpers are confined to their directories")
-    told = "not in this kernel: helpers are confined by namespaces and filters alone"
-    return Check("Landlock", LESS, told, "boot with lsm=landlock,… on Linux 5.13 or later")
+    if landlock.is_usable():
+        return Check("Landlock", OK, f"version {landlock.version()}: helpers are confined to their directories")
+    told = "not in this kernel: helpers are confined by filters of system calls alone"
+    return Check("Landlock", LESS, told, "boot with lsm=landlock,… on Linux 5.19 or later")

@@ -1,4 +1,8 @@
-"""Landlock: a process gives up file system rights for good (landlock(7)). Linux 5.13; often not switched on."""
+"""Landlock: a process gives up file system rights for good (landlock(7)). Often not switched on.
+
+Used from its second version on (Linux 5.19): with the first, nothing could be linked or renamed from one directory to
+another any more, whatever is allowed.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +22,19 @@ from rootless.linux.libc import (
     system_call,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _CREATE_RULESET_VERSION = 1
 _RULE_PATH_BENEATH = 1
 
-FS_EXECUTE = 1 << 0
-_FS_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1}
+_EXECUTE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 2, 1 << 3
+_FS_RIGHTS = {2: (1 << 14) - 1, 3: (1 << 15) - 1}
 """Every right on files by version of the interface: 2 adds REFER (links between directories), 3 TRUNCATE."""
+
+_LEAST, _MOST = 2, 3
 
 _create_ruleset = system_call(c_void_p, c_ulong, c_uint)
 _add_rule = system_call(c_int, c_uint, c_void_p, c_uint)
@@ -41,12 +51,30 @@ def version() -> int:
     return 0
 
 
+def is_usable() -> bool:
+    """Whether the other functions have an effect."""
+    return version() >= _LEAST
+
+
 def restrict_to(directory: int) -> bool:
     """Leave this process no rights on files but below ``directory`` (a descriptor), and there none to execute.
 
     Files that are open already stay so. Sets no_new_privs. ``False``: the kernel has no Landlock, nothing is changed.
     """
-    rights = _FS_RIGHTS.get(min(version(), 3), 0)
+    return _restrict(0, _EXECUTE, [directory])
+
+
+def restrict_writing(directories: Iterable[int]) -> bool:
+    """Let this process change files below ``directories`` (descriptors) only; it reads and executes as before.
+
+    For the calling thread and those that it makes. Otherwise as :func:`restrict_to`.
+    """
+    return _restrict(_EXECUTE | _READ_FILE | _READ_DIR, 0, directories)
+
+
+def _restrict(unhandled: int, refused: int, directories: Iterable[int]) -> bool:
+    """Take away every right but ``unhandled`` ones, and give back below ``directories`` all but ``refused`` ones."""
+    rights = _FS_RIGHTS.get(min(version(), _MOST), 0) & ~unhandled
     if not rights:
         return False
     import os
@@ -57,9 +85,10 @@ def restrict_to(directory: int) -> bool:
     if ruleset < 0:
         fail("landlock_create_ruleset")
     try:
-        rule = bytearray(pack("=Qi", rights & ~FS_EXECUTE, directory))
-        if _add_rule(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, address_of(rule), 0):
-            fail("landlock_add_rule")
+        for directory in directories:
+            rule = bytearray(pack("=Qi", rights & ~refused, directory))
+            if _add_rule(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, address_of(rule), 0):
+                fail("landlock_add_rule")
         if _restrict_self(_RESTRICT_SELF, ruleset, 0):
             fail("landlock_restrict_self")
     finally:

@@ -109,6 +109,13 @@ def read(path: str) -> dict[str, Any]:
     return document
 
 
+def names_helper(authfile: str, extra_helpers: Iterable[str] = ()) -> bool:
+    """Whether a credential helper may be run for some registry. Raises RegistryError as :func:`lookup`."""
+    documents = [read(path) for path in search_paths(authfile)]
+    own = any(document.get("credHelpers") or document.get("credsStore") for document in documents)
+    return own or any(helper != "containers-auth.json" for helper in extra_helpers)
+
+
 def lookup(name: str, authfile: str = "", extra_helpers: Iterable[str] = ()) -> Credentials | None:
     """The credentials for ``name`` ("host[:port][/repository]"); None if there are none.
 

@@ -22,25 +22,26 @@ rootless rm -f -t 0 inner >/dev/null
 """
 
 
-def engine_inside(cli: Cli, layout: Path, store: Path, *flags: str) -> tuple[int, str, str]:
+def engine_inside(cli: Cli, layout: Path, *flags: str) -> tuple[int, str, str]:
     """Run this program in a container on the machine's own files: exit code, output, complaints."""
+    store = cli.home / "inner"
     python = Path(sys.executable)
     script = SCRIPT.format(checkout=CHECKOUT, python=python)
-    store.mkdir(exist_ok=True)
+    store.mkdir()
     volumes = ("-v", f"{store}:/store", "-v", f"{layout}:/layout:ro", "--tmpfs", "/tmp")
     run = ("run", "--rm", *flags, *volumes, "--rootfs", "/:O", "sh", "-c", script)
     done = cli.run(*run, timeout=120)
     return done.returncode, done.stdout, done.stderr
 
 
-def test_an_engine_runs_inside(cli: Cli, busybox_layout: Path, tmp_path: Path) -> None:
+def test_an_engine_runs_inside(cli: Cli, busybox_layout: Path) -> None:
     """security row 99: --nested opens user namespaces, mounts and an unmasked /proc, and nothing beyond."""
-    code, output, errors = engine_inside(cli, busybox_layout, tmp_path / "store", "--nested")
+    code, output, errors = engine_inside(cli, busybox_layout, "--nested")
     assert (code, output.split()) == (0, ["0", "second", "Seccomp:", "2", "1", "joined"]), errors
 
 
-def test_by_default_none_does(cli: Cli, busybox_layout: Path, tmp_path: Path) -> None:
-    _, output, errors = engine_inside(cli, busybox_layout, tmp_path / "store")
+def test_by_default_none_does(cli: Cli, busybox_layout: Path) -> None:
+    _, output, errors = engine_inside(cli, busybox_layout)
     assert "second" not in output and "Error: " in errors and "Traceback" not in errors
 
 

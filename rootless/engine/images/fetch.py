@@ -14,12 +14,21 @@ from rootless.registry.download import Downloader
 from rootless.registry.errors import NotFoundAtRegistry, RegistryError, UnauthorizedError
 from rootless.registry.options import ConnectionOptions
 from rootless.registry.registries_conf import RegistriesConf
+from rootless.security.confine import downloader
 from storage import jsonfast, oci, reference
 from storage.errors import StorageError
 from storage.reference import Reference
 from storage.store import Store
 
 MAX_NESTING = 3
+
+
+def confine(store: Store, options: ConnectionOptions) -> None:
+    """Let this process write nothing but blobs, unless it may have to run a credential helper, which writes its own."""
+    from rootless.registry.authfile import names_helper
+
+    if not names_helper(options.authfile, registries_conf.load().credential_helpers):
+        downloader([store.layout.blobs, store.layout.tmp])
 
 
 def fetch(store: Store, name: str, platform: Wanted, options: ConnectionOptions, send: Send) -> None:

@@ -111,8 +111,9 @@ def _registry_source(
     engine: Engine, name: str, platform: image_platform.Wanted, options: ConnectionOptions
 ) -> Callable[[Send], None]:
     def work(send: Send) -> None:
-        from rootless.engine.images.fetch import fetch
+        from rootless.engine.images.fetch import confine, fetch
 
+        confine(engine.store, options)
         fetch(engine.store, name, platform, options, send)
 
     return work
