@@ -40,9 +40,10 @@ class Wish:
     ``parent``: a slice for systemd, else a path below the mount point. ``path``: the group itself, below the mount
     point if absolute. ``unit``: systemd's name for the scope. ``limits``: as `resources.convert` makes them.
     ``optional``: a manager that cannot be had is done without. ``devices``: the rules that a filter must hold.
+    ``stop_timeout``: seconds between a scope's SIGTERM and its SIGKILL.
     """
 
-    __slots__ = ("devices", "limits", "manager", "mode", "name", "optional", "parent", "path", "unit")
+    __slots__ = ("devices", "limits", "manager", "mode", "name", "optional", "parent", "path", "stop_timeout", "unit")
 
     def __init__(
         self,
@@ -56,10 +57,12 @@ class Wish:
         limits: Mapping[str, str] | None = None,
         optional: bool = False,
         devices: Sequence[Rule] = (),
+        stop_timeout: int = 10,
     ) -> None:
         self.name = name
         self.optional = optional
         self.devices = devices
+        self.stop_timeout = stop_timeout
         self.manager = manager
         self.mode = mode
         self.parent = parent

@@ -13,6 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_GRACE = 5
+"""Seconds that the monitor has, after it has killed a container that did not end in time, to put that down."""
+
 
 class Placement:
     """Making the group of one container at its start, and taking it away at its end.
@@ -72,7 +75,7 @@ class Placement:
             path = path.rpartition("/")[0]
         for child in reversed(missing):
             Cgroup(child.rpartition("/")[0]).enable(self._wanted())
-            os.mkdir(child)
+            Cgroup(child).make()
 
     def _wanted(self) -> set[str]:
         return {*USEFUL, *resources.needed(self.wish.limits)}
@@ -87,7 +90,8 @@ class Placement:
             return Cgroup(self.location.mount + group_of().removesuffix("/supervisor"))
         pids = [shim, os.getpid()] if self.supervise and self.wish.mode != "no-conmon" else [shim]
         description = f"Container {self.wish.name}"
-        self._agent.start(systemd.Scope(self.wish.unit_name(), self.location.slice, description, pids))
+        patience = self.wish.stop_timeout + _GRACE
+        self._agent.start(systemd.Scope(self.wish.unit_name(), self.location.slice, description, pids, patience))
         found, unit = group_of(shim), self.wish.unit_name()
         if not found.endswith("/" + unit):
             raise systemd.Refused("", f"the container is not in its scope {unit} but in {found or 'none'}")

@@ -44,7 +44,7 @@ class Scope:
 
     __slots__ = ("description", "pids", "slice", "stop_timeout", "unit")
 
-    def __init__(self, unit: str, slice: str, description: str, pids: Sequence[int], stop_timeout: int = 10) -> None:
+    def __init__(self, unit: str, slice: str, description: str, pids: Sequence[int], stop_timeout: int) -> None:
         self.unit = unit
         self.slice = slice
         self.description = description

@@ -143,11 +143,11 @@ def again(values: Values, args: list[str], global_values: Values) -> int:
 
 
 def remove_after(values: Values, args: list[str], global_values: Values) -> int:
-    """The monitor's own: remove the container whose lock this process holds."""
+    """The monitor's own: remove the container whose lock this process holds; its exit code."""
     from rootless.engine.containers.start import remove_after as remove
 
     remove(open_engine(global_values), args[1], int(args[0]))
-    return 0
+    return int(args[2])
 
 
 def chosen(engine: Engine, values: Values, args: list[str], states: tuple[str, ...]) -> list[tuple[str, str]]:

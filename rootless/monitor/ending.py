@@ -24,16 +24,15 @@ def restarts(settings: Settings, code: int) -> bool:
     return policy == "on-failure" and code != 0 and left
 
 
-def record(settings: Settings, code: int, finished: int, stopping: bool) -> bool:
-    """Put down how the run ended; whether a restart is to follow. Where that cannot be written it is unknown."""
-    again = not stopping and restarts(settings, code)
+def record(settings: Settings, code: int, finished: int, stopped: bool, again: bool) -> None:
+    """Put down how the run ended: ``stopped`` by the user, or ``again`` is to be run. It is unknown without space."""
     document = {
         "started": settings["started"],
         "finished": finished,
         "exit_code": code,
         "error": "",
         "oom": was_out_of_memory(settings["cgroup"]),
-        "stopped": stopping,
+        "stopped": stopped,
         "restarts": settings["restarts"],
         "restarting": again,
     }
@@ -46,7 +45,6 @@ def record(settings: Settings, code: int, finished: int, stopping: bool) -> bool
             atomic.write(settings["exit"], data)
         except (OSError, StorageError):
             pass
-    return again
 
 
 def tell(settings: Settings, code: int) -> None:
@@ -118,13 +116,13 @@ def forget(run: str) -> None:
         return
 
 
-def become_engine(settings: Settings, verb: str, kept: Iterable[int]) -> NoReturn:
-    """Execute the engine in this process's place: ``monitor-VERB LOCK ID``. ``kept`` descriptors stay open."""
+def become_engine(settings: Settings, verb: str, *arguments: str, kept: Iterable[int] = ()) -> NoReturn:
+    """Execute the engine in this process's place: ``monitor-VERB LOCK ID …``. ``kept`` descriptors stay open."""
     for fd in (settings["lock"], *kept):
         os.set_inheritable(fd, True)
     os.set_inheritable(settings["lock"], True)
-    engine = settings["engine"]
+    command = [*settings["engine"], f"monitor-{verb}", str(settings["lock"]), settings["id"], *arguments]
     try:
-        os.execve(engine[0], [*engine, f"monitor-{verb}", str(settings["lock"]), settings["id"]], os.environ)
+        os.execve(command[0], command, os.environ)
     finally:
         os._exit(1)

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
         ``owner``: the connection of the caller who waits in the foreground. ``lock``: holds the container's
         directory. ``helper`` and ``helper_fds``: the network's helper ends when the descriptors are closed.
         ``engine``: the command line of the engine, to which a verb is appended. ``policy`` and ``retries``: of
-        --restart. ``timeout``: seconds after which the container is killed, 0 for never. ``events``: the file of
-        events, and ``event`` what it says of this container. ``exit``, ``reserve``: see storage.layout. ``notify``:
+        --restart. ``timeout``: seconds after which the container is killed, 0 for never. ``stop_signal`` asks it to
+        end, and ``stop_timeout`` seconds later it is killed. ``events``: the file of events, and ``event`` what it says
+        of this container. ``exit``, ``reserve``: see storage.layout. ``notify``:
         the socket that takes the container's messages for the service ``manager``. ``started``: 0 if the program waits
         for its start.
         """
@@ -66,6 +67,8 @@ if TYPE_CHECKING:
         restarts: int
         rm: bool
         timeout: int
+        stop_signal: int
+        stop_timeout: int
         events: str
         event: dict[str, Any]
         exit: str
@@ -110,8 +113,8 @@ class Supervisor:
     """The loop of one run of a container."""
 
     __slots__ = (
-        "_clients", "_inputs", "_log", "_names", "_poll", "_running", "_settings", "_sources", "_stopping", "_target",
-        "_typed", "_wakeup",
+        "_clients", "_deadline", "_dismissed", "_inputs", "_log", "_names", "_poll", "_running", "_settings",
+        "_sources", "_stopping", "_target", "_typed", "_wakeup",
     )  # fmt: skip
 
     def __init__(self, settings: Settings) -> None:
@@ -119,6 +122,8 @@ class Supervisor:
         self._poll = select.poll()
         self._clients: dict[int, Client] = {}
         self._stopping = False
+        self._dismissed = False
+        self._deadline = time.monotonic() + settings["timeout"] if settings["timeout"] else 0.0
         self._running = True
         self._log = open_log(settings["log"])
         master = settings["master"]
@@ -139,9 +144,11 @@ class Supervisor:
             self._add(_socket.socket(fileno=settings["owner"]), True)
         self._wakeup, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        _signal.signal(_signal.SIGCHLD, lambda *_: None)
+        for number in (_signal.SIGCHLD, _signal.SIGTERM):
+            _signal.signal(number, lambda *_: None)
         for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGPIPE):
             _signal.signal(number, _signal.SIG_IGN)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
         self._poll.register(self._wakeup, select.POLLIN)
 
     def run(self) -> NoReturn:
@@ -150,38 +157,36 @@ class Supervisor:
         settings = self._settings
         finished = time.time_ns()
         settings["started"] = settings["started"] or ending.started(settings["run"])
-        again = ending.record(settings, code, finished, self._stopping)
+        again = not self._stopping and not self._dismissed and ending.restarts(settings, code)
+        ending.record(settings, code, finished, self._stopping, again)
         ending.tell(settings, code)
         self._drain()
         ending.end_helper(settings)
         ending.leave_cgroup(settings["cgroup"])
         self._log.close()
         self._tell(str(code).encode())
-        delay = self._delay(code, finished)
-        if delay >= 0:
-            self._wait(delay)
-        if delay >= 0 and not self._stopping:
-            ending.become_engine(settings, "restart", ())
         if again:
-            ending.record(settings, code, finished, True)
+            self._wait(self._delay(finished))
+            if not self._stopping and not self._dismissed:
+                ending.become_engine(settings, "restart")
+            ending.record(settings, code, finished, self._stopping, False)
         if settings["rm"]:
             owners = [fd for fd, client in self._clients.items() if client.owner]
-            ending.become_engine(settings, "remove", owners)
+            ending.become_engine(settings, "remove", str(code), kept=owners)
         ending.forget(settings["run"])
-        os._exit(0)
+        os._exit(code)  # a unit of systemd ends with it
 
     def _watch(self) -> int:
         """Pass on until init ends; its exit code."""
         settings = self._settings
-        deadline = time.monotonic() + settings["timeout"] if settings["timeout"] else 0.0
         status: int | None = None
         while status is None:
             left = None
-            if deadline:
-                left = max(0.0, deadline - time.monotonic()) * 1000
+            if self._deadline:
+                left = max(0.0, self._deadline - time.monotonic()) * 1000
                 if not left:
-                    _signal.pidfd_send_signal(settings["pidfd"], _signal.SIGKILL)
-                    deadline = 0.0
+                    self._send(_signal.SIGKILL)
+                    self._deadline = 0.0
             ended = False
             for fd, events in self._poll.poll(left):
                 ended |= fd in (self._wakeup, settings["pidfd"])
@@ -192,10 +197,6 @@ class Supervisor:
 
     def _reap(self) -> int | None:
         """Wait for every child that has ended; init's status if it is among them."""
-        try:
-            os.read(self._wakeup, PIECE)
-        except BlockingIOError:
-            pass  # it ended before anybody listened
         found = None
         while True:
             try:
@@ -208,6 +209,24 @@ class Supervisor:
                 found = status
         return found
 
+    def _wake(self) -> None:
+        """Signals have come. SIGTERM is of the service manager, at a logout or shutdown: the container is to end too.
+
+        That is no wish of the user's, so a restart policy may have it started again after the next boot.
+        """
+        if _signal.SIGTERM not in os.read(self._wakeup, PIECE) or self._dismissed:
+            return
+        self._dismissed = True
+        self._deadline = time.monotonic() + self._settings["stop_timeout"]
+        if self._running:
+            self._send(self._settings["stop_signal"])
+
+    def _send(self, number: int) -> None:
+        try:
+            _signal.pidfd_send_signal(self._settings["pidfd"], number)
+        except ProcessLookupError:
+            return
+
     def _serve(self, fd: int, events: int) -> None:
         if fd in self._sources:
             if not self._read(fd):
@@ -215,6 +234,8 @@ class Supervisor:
                 self._sources.discard(fd)
         elif fd == self._settings["listener"]:
             self._accept()
+        elif fd == self._wakeup:
+            self._wake()
         elif fd == self._settings["notify"]:
             notify.pass_on(fd, self._settings["manager"])
         elif fd in self._clients:
@@ -391,11 +412,9 @@ class Supervisor:
             for fd in ready:
                 self._serve(fd, select.POLLIN)
 
-    def _delay(self, code: int, finished: int) -> float:
-        """Seconds until the container is restarted, -1 for never."""
+    def _delay(self, finished: int) -> float:
+        """Seconds until the container is restarted."""
         settings = self._settings
-        if self._stopping or not ending.restarts(settings, code):
-            return -1
         if finished - settings["started"] > _LONG_RUN * 1e9:
             return _FIRST_DELAY
         return min(_FIRST_DELAY * (1 << min(settings["restarts"], 16)), _LONGEST_DELAY)
@@ -407,7 +426,7 @@ class Supervisor:
             self._poll.unregister(fd)
         self._sources = set()
         self._poll.unregister(self._settings["pidfd"])
-        while not self._stopping:
+        while not self._stopping and not self._dismissed:
             left = deadline - time.monotonic()
             if left <= 0:
                 return

@@ -111,9 +111,9 @@ COMMANDS = (
     Command(
         ("monitor-remove",),
         "life:remove_after",
-        "Remove a container that has ended.",
+        "Remove a container that has ended, and end with its exit code.",
         (),
-        Arguments("LOCK ID", 2, 2),
+        Arguments("LOCK ID CODE", 3, 3),
         hidden=True,
     ),
 )

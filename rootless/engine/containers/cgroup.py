@@ -55,6 +55,7 @@ def wished(engine: Engine, container_id: str, options: Mapping[str, Any], limits
         mode=options.get("cgroups") or "enabled",
         parent=options.get("cgroup_parent") or "",
         limits=limits,
+        stop_timeout=options.get("stop_timeout") or 0,
     )
 
 

@@ -169,6 +169,7 @@ def lead(
             settings = _settings(engine, container, process, streams, handles, log, started, restarts)
             settings.update(listener=listener, owner=owner, lock=lock.fd, cgroup=control.path)
             settings.update(notify=notifier.listener, manager=notifier.target)
+            signals.block_all()  # once it is told of, it must not end by one before the monitor listens to them
             notifier.started()
             _let_caller_go(caller, process.pidfd)
             _become_monitor(settings)
@@ -274,6 +275,8 @@ def _settings(
         "restarts": restarts,
         "rm": container.record["rm"],
         "timeout": options["timeout"],
+        "stop_signal": container.record.get("stop_signal", signals.SIGTERM),
+        "stop_timeout": options["stop_timeout"],
         "events": layout.events,
         "event": events.described("container", "died", container.id, container.record, {}),
         "exit": layout.container_exit(container.id),
