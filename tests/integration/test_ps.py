@@ -49,8 +49,10 @@ def names(cli: Cli, *arguments: str) -> list[str]:
         ("before=up", "made"), ("since=up", "ended"), ("until=0", ""), ("until=1h", ""), ("volume=vol", "made"),
         ("volume=/data", "made"), ("volume=vol:/data", "made"), ("volume=vol:/other", ""),
         ("network=none", "made up ended"), ("network=host", ""), ("restart-policy=always", "up"),
-        ("restart-policy=no", "made ended"), ("restart-policy=none", "made ended"), ("should-start-on-boot=true", "up"), ("command=^sl", "up"),
-        (f"ancestor={IMAGE}", "made up ended"), ("ancestor=busybox", "made up ended"), ("ancestor=box", ""),
+        ("restart-policy=no", "made ended"), ("restart-policy=none", "made ended"),
+        ("should-start-on-boot=true", "up"), ("command=^sl", "up"),
+        (f"ancestor={IMAGE}", "made up ended"), ("ancestor=busybox", "made up ended"),
+        ("ancestor=box", ""),
         ("health=healthy", ""), ("pod=x", ""),
     ],
 )  # fmt: skip
