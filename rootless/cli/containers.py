@@ -113,7 +113,7 @@ def fields(container: Mapping[str, Any], full: bool, now: float) -> Values:
 def ports_text(mappings: list[dict[str, Any]], exposed: Mapping[str, list[str]] | None = None) -> str:
     """``0.0.0.0:8080->80/tcp, 0.0.0.0:9000-9002->9000-9002/udp``, then what is only exposed: ``53/udp``."""
     texts = []
-    published = set()
+    published: set[tuple[str, int]] = set()
     for mapping in mappings:
         count = int(mapping.get("range") or 1)
         host, inside = int(mapping.get("host_port") or 0), int(mapping["container_port"])

@@ -162,11 +162,10 @@ COMMANDS: dict[str, Entry] = {
         "--latest": "bool", "-l": "--latest", "--no-reset": "bool", "--no-stream": "bool", "--no-trunc": "bool",
     }),
     "ps": ("containers:ps", True, 0, 0, {
-        "--all": "bool", "-a": "--all", "--external": "bool", "--filter": "list", "-f": "--filter",
-        "--format": "text", "--last": "number", "-n": "--last", "--latest": "bool", "-l": "--latest",
-        "--noheading": "bool", "--no-trunc": "bool", "--ns": "bool", "--pod": "bool", "-p": "--pod",
-        "--quiet": "bool", "-q": "--quiet", "--size": "bool", "-s": "--size", "--sort": "text", "--sync": "bool",
-        "--watch": "number", "-w": "--watch",
+        "--all": "bool", "-a": "--all", "--filter": "list", "-f": "--filter", "--format": "text", "--last": "number",
+        "-n": "--last", "--latest": "bool", "-l": "--latest", "--noheading": "bool", "--no-trunc": "bool",
+        "--ns": "bool", "--pod": "bool", "-p": "--pod", "--quiet": "bool", "-q": "--quiet", "--size": "bool",
+        "-s": "--size", "--sort": "text", "--sync": "bool", "--watch": "number", "-w": "--watch",
     }),
     "rm": ("containers:rm", True, 0, -1, {
         "--all": "bool", "-a": "--all", "--cidfile": "text", "--filter": "list", "--force": "bool", "-f": "--force",

@@ -22,7 +22,6 @@ COMMANDS = (
         "List containers.",
         (
             flag("--all", "-a", help="Not only the running ones."),
-            flag("--external", help="Containers of other programs too; none are kept in this store."),
             FILTER,
             ROW_FORMAT,
             number("--last", "-n", help="Only the last N created, in any state."),
