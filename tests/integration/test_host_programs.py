@@ -8,7 +8,7 @@ import hashlib
 import lzma
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -177,7 +177,9 @@ def packed_layout(directory: Path) -> Path:
     """A layout of busybox, and of a file in a layer for each way of packing."""
     layout = images.Layout(directory)
     layers = [layout.add_layer(images.busybox_tar())]
-    pack = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress, "zstd": zstandard.compress}
+    pack: dict[str, Callable[[bytes], bytes]] = {
+        "gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress, "zstd": zstandard.compress,
+    }  # fmt: skip
     for number, (name, function) in enumerate(pack.items()):
         tar = images.tar_of([images.file(f"packed-{number}", f"{name}\n".encode())])
         kind = f"+{name}" if name in ("gzip", "zstd") else ""

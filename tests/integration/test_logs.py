@@ -184,7 +184,7 @@ def test_no_journal(shared_cli: Cli) -> None:
 
 def test_the_journal_as_journalctl_prints_it(shared_cli: Cli, tmp_path: Path) -> None:
     made = shared_cli.ok("create", NONE, "--name", "j", "--log-driver=journald", IMAGE, "true").strip()
-    entries = [
+    entries: list[dict[str, object]] = [
         {"MESSAGE": "one", "PRIORITY": "6"},
         {"MESSAGE": "two", "PRIORITY": "3"},
         {"MESSAGE": [116, 255], "PRIORITY": "6", "CONTAINER_PARTIAL_MESSAGE": "true"},

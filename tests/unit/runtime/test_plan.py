@@ -221,7 +221,7 @@ def test_attributes_of_the_process() -> None:
     assert found.attributes
     assert unpack("=IIQiI", found.attributes.scheduler[:24]) == (56, 3, 1, 5, 0)
     assert len(found.attributes.scheduler) == 56
-    assert (found.attributes.io_priority, found.attributes.final) == (2 << 13 | 7, {0, 1, 2, 5})
+    assert found.attributes.io_priority == 2 << 13 | 7 and found.attributes.final == frozenset({0, 1, 2, 5})
     assert found.memory_policy == (2 | 1 << 15, (1 | 1 << 65).to_bytes(16, "little"))
     assert found.time_offsets == b"boottime 5 0\nmonotonic -1 7\n"
 

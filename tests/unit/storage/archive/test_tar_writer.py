@@ -81,7 +81,7 @@ def test_our_reader_reads_it_back(
 )  # fmt: skip
 def test_python_reads_the_same(names: list[str], time: int, uid: int) -> None:
     names = [name.strip("/").replace("//", "/") or "x" for name in names]
-    members = [
+    members: list[tuple[tuple[object, ...], dict[str, object], bytes]] = [
         ((os.fsencode(name), REGULAR, 0o644, uid, 5, time * 10**9), {"size": 3}, b"abc") for name in names
     ]  # fmt: skip
     with tarfile.open(fileobj=io.BytesIO(written(*members))) as archive:
