@@ -31,7 +31,7 @@ class Unavailable(Exception):
 def missing() -> str:
     """What this machine lacks to make and boot the disk, in words; "" if nothing."""
     sbin = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    for program in (KERNEL, "debootstrap", "mke2fs", "unshare"):
+    for program in (KERNEL, "debootstrap", "mke2fs", "unshare", *["gcc"] * has_wide_registers()):
         if not shutil.which(program, path=sbin):
             return f"{program} is not installed"
     if not MODULES.is_dir():
@@ -41,6 +41,11 @@ def missing() -> str:
         if mapped.returncode:
             return f"neither root nor a range of subordinate ids: {mapped.stderr.strip()}"
     return ""
+
+
+def has_wide_registers() -> bool:
+    """Whether the processor has registers (AMX) because of which the kernel cannot set any: see ``registers.c``."""
+    return "amx_tile" in Path("/proc/cpuinfo").read_text().split()
 
 
 def requirements() -> list[str]:

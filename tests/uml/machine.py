@@ -49,6 +49,8 @@ class Machine:
         self.exchange.mkdir()
         self.console = work / "console"
         self._disk = work / "disk"
+        # The kernel keeps the machine's memory in a file there; a container's /dev/shm is too small.
+        self._environment = {**os.environ, "TMPDIR": str(work), **_registers(work)}
         self._kernel: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
         self._received = b""
@@ -86,8 +88,7 @@ class Machine:
                 stderr=console,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
-                # The kernel keeps the machine's memory in a file there; a container's /dev/shm is too small.
-                env={**os.environ, "TMPDIR": str(self.work)},
+                env=self._environment,
             )
         theirs.close()
         self._line, self._received = ours, b""
@@ -179,6 +180,18 @@ class Machine:
 
     def _end_of_console(self) -> str:
         return "\n".join(self.console.read_text(errors="replace").splitlines()[-30:])
+
+
+def _registers(work: Path) -> dict[str, str]:
+    """What the kernel needs in its environment to run on this processor. Raises Unavailable."""
+    if not image.has_wide_registers():
+        return {}
+    library = work / "registers.so"
+    command = ["gcc", "-shared", "-fPIC", "-O1", "-o", str(library), str(Path(__file__).with_name("registers.c"))]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise image.Unavailable(f"gcc fails: {made.stderr.strip()}")
+    return {"LD_PRELOAD": str(library)}
 
 
 def _show(path: Path, offset: int) -> int:
