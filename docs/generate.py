@@ -8,6 +8,7 @@ mandoc lint them, where it is installed.
 from __future__ import annotations
 
 import argparse
+import logging
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,7 @@ def write_site(target: Path) -> None:
     from mkdocs.config import load_config
     from mkdocs.exceptions import Abort
 
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with tempfile.TemporaryDirectory(prefix="rootless-docs-") as work:
         sources = Path(work)
         for page in HERE.rglob("*.md"):

@@ -40,8 +40,8 @@ ALIASES: dict[str, str] = {
     "container unmount": "unmount", "container unpause": "unpause", "container update": "update",
     "container wait": "wait", "image history": "history", "image import": "import", "image list": "images",
     "image load": "load", "image ls": "images", "image pull": "pull", "image rm": "rmi", "image tag": "tag",
-    "image untag": "untag", "system events": "events", "system info": "info", "umount": "unmount",
-    "volume list": "volume ls",
+    "image untag": "untag", "system doctor": "doctor", "system events": "events", "system info": "info",
+    "umount": "unmount", "volume list": "volume ls",
 }
 
 COMMANDS: dict[str, Entry] = {

@@ -7,7 +7,7 @@ from rootless.cli.declare.containers import ROW_FORMAT
 
 COMMANDS = (
     Command(
-        ("doctor",),
+        ("doctor", "system doctor"),
         "doctor:doctor",
         "Check what this machine gives containers, and tell how to mend what it lacks.",
         (ROW_FORMAT,),
