@@ -11,7 +11,7 @@ from rootless.errors import RootlessError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from typing import Any, NoReturn
 
 LARGEST = (1 << 63) - 1
@@ -35,6 +35,10 @@ _THROTTLES = (
     ("throttleReadBpsDevice", "rbps"), ("throttleWriteBpsDevice", "wbps"),
     ("throttleReadIOPSDevice", "riops"), ("throttleWriteIOPSDevice", "wiops"),
 )  # fmt: skip
+# What a new group has, as far as a Spec can ask for it (cgroup-v2.rst).
+_DEFAULTS = {
+    "cpu.weight": "100", "cpu.max": f"max {_PERIOD}", "memory.max": "max", "memory.swap.max": "max", "pids.max": "max",
+}  # fmt: skip
 # Files with which the runtime itself works: a value of the user's would take the container out of its hands.
 _OWN_FILES = frozenset(
     "cgroup.procs cgroup.threads cgroup.subtree_control cgroup.type cgroup.kill cgroup.freeze cgroup.events".split()
@@ -68,6 +72,18 @@ def convert(resources: Mapping[str, Any]) -> dict[str, str]:
         )
     _unified(resources.get("unified") or {}, values)
     return values
+
+
+def without_defaults(values: Mapping[str, str], controllers: Collection[str]) -> dict[str, str]:
+    """``values`` less what is so anyway where its controller is not among ``controllers``: there it limits nothing.
+
+    containerd asks every container to have the default share of the processors.
+    """
+    return {
+        name: value
+        for name, value in values.items()
+        if name.partition(".")[0] in controllers or _DEFAULTS.get(name) != value
+    }
 
 
 def needed(values: Mapping[str, str]) -> list[str]:

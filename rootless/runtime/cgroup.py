@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from rootless.cgroups.manager import choose, of_spec, refuse_unenforced
-from rootless.cgroups.resources import convert
+from rootless.cgroups.resources import convert, without_defaults
 from rootless.errors import RootlessError
 from rootless.init.plan import Limit
 
@@ -114,6 +114,7 @@ def for_spec(spec: Spec, name: str, *, systemd_form: bool = False, manager: str 
         if devices.are_needed(rules, own_users, bounding):
             wish.devices = rules
     location = choose(wish)
+    wish.limits = without_defaults(wish.limits, location.controllers)
     left_out = bool(wish.limits) and location.kind == "none" and devices.is_in_user_namespace()
     if left_out:
         wish.limits = {name: value for name, value in wish.limits.items() if name == "pids.max"}

@@ -170,3 +170,12 @@ def test_controllers_that_are_needed() -> None:
     assert resources.needed({"memory.max": "", "io.bfq.weight": "", "hugetlb.2MB.max": "", "cgroup.max.depth": ""}) == [
         "hugetlb", "io", "memory",
     ]  # fmt: skip
+
+
+def test_a_limit_that_limits_nothing_needs_no_controller() -> None:
+    nothing = resources.convert({"cpu": {"shares": 1024, "quota": -1}, "memory": {"limit": -1}, "pids": {"limit": -1}})
+    assert sorted(nothing) == ["cpu.max", "cpu.weight", "memory.max", "pids.max"]
+    assert resources.without_defaults(nothing, []) == {}
+    assert sorted(resources.without_defaults(nothing, ["cpu", "pids"])) == ["cpu.max", "cpu.weight", "pids.max"]
+    something = resources.convert({"cpu": {"shares": 1025, "quota": 10}, "memory": {"reservation": -1}})
+    assert resources.without_defaults(something, []) == something and len(something) == 3
