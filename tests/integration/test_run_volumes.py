@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.integration.test_run_flags import IMAGE, inside, shell
-from tests.support.cli import Cli
+from tests.support.cli import CHECKOUT, Cli
+from tests.support.copying import exchanging
 
 pytestmark = pytest.mark.needs("userns", "subuid", "newuidmap", "busybox")
+STARTS, SWAPS = 20, 5000
+SUBPATHS = [("a", "d/sub"), ("b", "d/sub/file")]
 
 
 def test_bind(shared_cli: Cli, tmp_path: Path) -> None:
@@ -110,3 +115,83 @@ def test_mount(shared_cli: Cli, tmp_path: Path) -> None:
         shared_cli.ok("volume", "rm", "v")
     for bad in ("type=nothing,dst=/x", "type=bind,dst=/x", "type=bind,src=/tmp", "dst=/x,a=1", "type=tmpfs,dst=x"):
         shared_cli.fails(125, "run", "--rm", "--network=none", "--mount", bad, IMAGE, "true")
+
+
+def volume_directory(cli: Cli, name: str) -> Path:
+    """Make a volume; where it is on the host."""
+    cli.ok("volume", "create", name)
+    return Path(cli.ok("volume", "inspect", "--format", "{{.Mountpoint}}", name).strip())
+
+
+TAKE = """
+import os, sys
+sys.path.insert(0, {checkout!r})
+from rootless.errors import RootlessError
+from rootless.init.ops import Bind
+
+seen = {{}}
+for number in range({rounds}):
+    bind = Bind({volume!r}, "/x", settings=[], beneath=("d/sub", "d/sub/file")[number % 2])
+    try:
+        bind.take()
+    except RootlessError:
+        answer = "refused"
+    else:
+        fd = os.open(f"/proc/self/fd/{{bind.mount}}" + "/file" * bind.directory, os.O_RDONLY)
+        answer = os.read(fd, 100).decode()
+        os.close(fd)
+        os.close(bind.mount)
+    seen[answer] = seen.get(answer, 0) + 1
+print(seen.pop("refused"), seen.pop("inside"), *seen)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_subpath_of_a_volume_that_is_exchanged(shared_cli: Cli, tmp_path: Path) -> None:
+    """What lay below the volume when the container was made may be a link to the host at each of its starts."""
+    outside = tmp_path / "outside"
+    (outside / "sub").mkdir(parents=True)
+    (outside / "sub" / "file").write_text("of the host")
+    volume = volume_directory(shared_cli, "swapped")
+    (volume / "d" / "sub").mkdir(parents=True)
+    (volume / "d" / "sub" / "file").write_text("inside")
+    (volume / "l").symlink_to(outside)
+    mounts = [f"--mount=type=volume,src=swapped,dst=/{to},subpath={path}" for to, path in SUBPATHS]
+    script = "cat /a/file /b; echo x >>/a/made"
+    try:
+        name = shared_cli.ok("create", "--network=none", *mounts, IMAGE, "sh", "-c", script).strip()
+        starts: set[str] = set()
+        with exchanging(volume, "d", "l"):
+            for _ in range(STARTS):
+                done = shared_cli.run("start", "-a", name)
+                refused = done.returncode == 125 and "cannot bind" in done.stderr
+                starts.add("refused" if refused else done.stdout)
+            # The step itself, without all that is around it.
+            program = TAKE.format(checkout=str(CHECKOUT), rounds=SWAPS, volume=str(volume))
+            alone = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-IS", "-c", program]
+            taken = subprocess.run(alone, capture_output=True, text=True, check=False)
+        assert starts <= {"refused", "insideinside"} and len(starts) == 2
+        assert taken.returncode == 0, taken.stderr
+        refusals, insides, *others = taken.stdout.split()
+        assert not others and min(int(refusals), int(insides)) > SWAPS // 50
+        assert sorted(path.name for path in outside.rglob("*")) == ["file", "sub"]
+    finally:
+        shared_cli.ok("rm", "-af", "-t", "0")
+        shared_cli.ok("volume", "rm", "swapped")
+
+
+def test_owner_of_a_subpath(shared_cli: Cli, tmp_path: Path) -> None:
+    """U changes what is below the path, through no link, and nothing beside it."""
+    volume = volume_directory(shared_cli, "owned")
+    (volume / "a" / "b").mkdir(parents=True)
+    (volume / "out").symlink_to(tmp_path)
+    (tmp_path / "b").mkdir()
+    try:
+        option = "type=volume,src=owned,dst=/v,U=true,subpath="
+        assert shell(shared_cli, f"-u 1000 --mount {option}a/b", "stat -c %u /v") == "1000"
+        assert (volume / "a").stat().st_uid == os.getuid() != (volume / "a" / "b").stat().st_uid
+        error = shared_cli.fails(125, "run", "--rm", "--network=none", "--mount", f"{option}out/b", IMAGE, "true")
+        assert "cannot mount the subpath" in error and (tmp_path / "b").stat().st_uid == os.getuid()
+    finally:
+        shared_cli.ok("volume", "rm", "owned")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from rootless.errors import RootlessError
+from rootless.linux.path import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def give(engine: Engine, container: Container, image: Image | None, paths: Iterable[str]) -> None:
-    """Change the owner of each tree to the ids that the container's user has on the host."""
+def give(engine: Engine, container: Container, image: Image | None, paths: Iterable[tuple[str, str]]) -> None:
+    """Change the owner of each tree to the ids that the container's user has on the host.
+
+    A tree is a directory of the host, or a path below it on which no link is followed.
+    """
     from rootless.userns import run_in_userns
 
     uid, gid = _user(engine, container, image)
@@ -28,10 +32,10 @@ def give(engine: Engine, container: Container, image: Image | None, paths: Itera
     trees = list(paths)
 
     def change() -> bytes:
-        for path in trees:
-            parent = os.open(os.path.dirname(path) or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        for path, beneath in trees:
+            parent, name = _parent(path, beneath)
             try:
-                _change(parent, os.path.basename(path), uid, gid)
+                _change(parent, name, uid, gid)
             finally:
                 os.close(parent)
         return b""
@@ -41,6 +45,18 @@ def give(engine: Engine, container: Container, image: Image | None, paths: Itera
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise RootlessError(f"cannot change the owner of a volume{where}: {error.strerror}") from None
+
+
+def _parent(path: str, beneath: str) -> tuple[int, str]:
+    """The directory of a tree, opened, and the tree's name in it."""
+    if not beneath:
+        return os.open(os.path.dirname(path) or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), os.path.basename(path)
+    above, _, name = beneath.strip("/").rpartition("/")
+    top = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return openat2(top, above or ".", os.O_PATH | os.O_DIRECTORY, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS), name
+    finally:
+        os.close(top)
 
 
 def _change(parent: int, name: str, uid: int, gid: int) -> None:

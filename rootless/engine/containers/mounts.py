@@ -5,18 +5,19 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import TypedDict
+    from typing import NotRequired, TypedDict
 
     from rootless.engine.options.device import Device
     from rootless.engine.options.run import RunOptions
 
     class Mount(TypedDict):
-        """One entry of the specification's ``mounts``."""
+        """One entry of the specification's ``mounts``; ``beneath`` as in `rootless.runtime.spec`."""
 
         destination: str
         type: str
         source: str
         options: list[str]
+        beneath: NotRequired[str]
 
 
 _RESTRICTIONS = ("ro", "nosuid", "nodev", "noexec")
@@ -97,4 +98,6 @@ def _for_all_below(mount: Mount) -> Mount:
     options = mount.get("options") or []
     if "rbind" not in options:
         return mount
-    return {**mount, "options": [f"r{word}" if word in _RESTRICTIONS else word for word in options]}
+    restricted = mount.copy()
+    restricted["options"] = [f"r{word}" if word in _RESTRICTIONS else word for word in options]
+    return restricted

@@ -37,7 +37,7 @@ class Resolved:
         self.mounts: list[Mount] = []
         self.shown: list[dict[str, Any]] = []
         self.copy_up: list[tuple[str, str]] = []
-        self.chown: list[str] = []
+        self.chown: list[tuple[str, str]] = []
         self.relabel: list[tuple[str, str]] = []
         self.anonymous: list[str] = []
         self.created = created
@@ -93,6 +93,8 @@ def _volumes_from(engine: Engine, text: str) -> list[UserMount]:
             "type": mount["Type"], "source": mount["Name"] if mount["Type"] == "volume" else mount["Source"],
             "destination": mount["Destination"], "options": oci_options(mount),
         }  # fmt: skip
+        if mount.get("SubPath"):
+            taken["subpath"] = mount["SubPath"]
         for word in options:
             if word in RELABEL:
                 taken["relabel"] = RELABEL[word]
@@ -134,17 +136,24 @@ def _resolve_one(engine: Engine, mount: UserMount, scratch: str, durable: bool, 
         if not os.path.lexists(source):
             hint = "make it first, or name a volume, without '/'"
             raise RootlessError(f"cannot mount {source}: no such file or directory", hint)
-    if mount.get("subpath"):
-        source = _below(source, mount["subpath"])
+    subpath = mount.get("subpath", "")
+    shown = _below(source, subpath) if subpath else source
     if mount.get("chown"):
-        found.chown.append(source)
+        found.chown.append((source, subpath))
     if mount.get("relabel"):
+        if subpath:
+            raise RootlessError("cannot relabel a subpath of a volume", "mount the whole volume with the option z once")
         found.relabel.append((source, mount["relabel"]))
-    found.shown.append(_shown(kind, name, source, destination, options))
+    found.shown.append(_shown(kind, name, shown, destination, options, subpath))
+    made: Mount
     if mount.get("overlay"):
-        found.mounts.append(_overlay(mount, source, scratch, options))
+        made = _overlay(mount, source, shown, scratch, options)
     else:
-        found.mounts.append({"destination": destination, "type": "bind", "source": source, "options": options})
+        made = {"destination": destination, "type": "bind", "source": source, "options": options}
+    if subpath:
+        # Looked up again when it is mounted, in the same way: by then it may be another.
+        made["beneath"] = subpath
+    found.mounts.append(made)
 
 
 def _volume(
@@ -197,15 +206,15 @@ def _below(source: str, subpath: str) -> str:
     return f"{source}/{subpath}"
 
 
-def _overlay(mount: UserMount, source: str, scratch: str, options: list[str]) -> Mount:
+def _overlay(mount: UserMount, source: str, shown: str, scratch: str, options: list[str]) -> Mount:
     """The option O: changes go to a layer above the source, which is thrown away with the container."""
-    if not os.path.isdir(source):
-        raise RootlessError(f"cannot mount {source} with the option O: it is not a directory")
+    if not os.path.isdir(shown):
+        raise RootlessError(f"cannot mount {shown} with the option O: it is not a directory")
     upper, work = mount.get("upper") or f"{scratch}/upper", mount.get("work") or f"{scratch}/work"
     if not mount.get("upper"):
         os.makedirs(upper)
         os.makedirs(work)
-        status = os.stat(source)
+        status = os.stat(shown)
         os.chmod(upper, status.st_mode & 0o7777)
     return _overlay_mount(mount["destination"], [source], upper, work, options)
 
@@ -246,7 +255,9 @@ def _image_mount(engine: Engine, mount: UserMount, scratch: str, found: Resolved
     found.shown.append(_shown("image", "", mount["source"], mount["destination"], made["options"][-1:]))
 
 
-def _shown(kind: str, name: str, source: str, destination: str, options: list[str]) -> dict[str, Any]:
+def _shown(
+    kind: str, name: str, source: str, destination: str, options: list[str], subpath: str = ""
+) -> dict[str, Any]:
     """One entry of ``Mounts`` in ``podman inspect``."""
     propagation = next((word for word in options if word in _PROPAGATION), "")
     kept = [word for word in options if word not in _PROPAGATION and word not in ("ro", "rw")]
@@ -260,6 +271,7 @@ def _shown(kind: str, name: str, source: str, destination: str, options: list[st
         "Options": kept,
         "RW": "ro" not in options,
         "Propagation": propagation,
+        **({"SubPath": subpath} if subpath else {}),
     }
 
 
