@@ -13,7 +13,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.support import capabilities
+from tests.support import capabilities, rows
 
 pytest_plugins = ["tests.support.fixtures"]
 
@@ -72,7 +72,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Count the skipped tests by the capability that they lacked."""
+    """Count the skipped tests by the capability they lacked, those of known attacks by their rows; tell figures."""
     counted: collections.Counter[str] = collections.Counter()
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
@@ -81,6 +81,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("skipped, by what the machine lacks")
         for reason, count in counted.most_common():
             terminalreporter.line(f"{count:5}  {reason}")
+    tried = rows.summary(terminalreporter.stats)
+    if tried:
+        terminalreporter.line(f"security rows: {tried}")
+    for report in [*terminalreporter.stats.get("passed", []), *terminalreporter.stats.get("failed", [])]:
+        for name, text in getattr(report, "user_properties", ()):
+            if name == "figure":
+                terminalreporter.line(str(text))
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,16 +40,19 @@ def inside(cli: Cli, tools: Path, flags: str, *command: str) -> str:
     ("flags", "most"),
     [("", 12), ("-u 1000", 12), ("--hardened", 5), ("--hardened -u 1000", 5), ("--nested", 30), ("--privileged", 51)],
 )
-def test_entry_points(shared_cli: Cli, tools: Path, flags: str, most: int) -> None:
+def test_entry_points(
+    shared_cli: Cli, tools: Path, flags: str, most: int, record_property: Callable[[str, object], None]
+) -> None:
     """security row G4: of 51 entry points at most 12 are reached by default, at most 5 with --hardened."""
     found = inside(shared_cli, tools, flags, "probe")
     reached = sorted(sandbox.reached(found))
-    print(f"{flags or 'by default'}: {len(reached)} of 51 entry points are reached: {' '.join(reached)}")
+    told = f"entry points reached {f'with {flags}' if flags else 'by default'}: {len(reached)} of 51 (at most {most})"
+    record_property("figure", f"{told}: {' '.join(reached)}")
     assert len(found.splitlines()) == 51
     assert len(reached) <= most
 
 
-def test_families_of_sockets(shared_cli: Cli, tools: Path) -> None:
+def test_families_of_sockets_row_98(shared_cli: Cli, tools: Path) -> None:
     """security row 98: every family from 0 to 45 and every netlink protocol; four of each are there, and no more."""
     found = programs.answers(inside(shared_cli, tools, "", "doors", "families"))
     opened = {name for name, error in found.items() if not error}
@@ -65,7 +69,7 @@ def test_families_of_sockets(shared_cli: Cli, tools: Path) -> None:
         assert found[name] in REFUSED or found[name] == soft.get(name) or protocol_missing or no_ipv6, name
 
 
-def test_sockets_of_a_32_bit_program(shared_cli: Cli, tools: Path) -> None:
+def test_sockets_of_a_32_bit_program_row_98(shared_cli: Cli, tools: Path) -> None:
     """security row 98: an i386 program gets its sockets by both calls; what socketcall hides, --hardened refuses."""
     programs.build("i386", tools, programs.FREESTANDING)
     if os.system(f"{tools}/i386 >/dev/null 2>&1"):
@@ -83,7 +87,7 @@ def test_sockets_of_a_32_bit_program(shared_cli: Cli, tools: Path) -> None:
     assert opened("--hardened", "socketcall") == set()
 
 
-def test_namespaces_of_its_own(shared_cli: Cli, tools: Path) -> None:
+def test_namespaces_of_its_own_row_99(shared_cli: Cli, tools: Path) -> None:
     """security row 99: no way to a user namespace, whoever asks by whatever call, but --nested opens them."""
     for flags in ("", "-u 1000", "--hardened"):
         found = programs.answers(inside(shared_cli, tools, flags, "doors", "user-namespaces"))
@@ -95,7 +99,7 @@ def test_namespaces_of_its_own(shared_cli: Cli, tools: Path) -> None:
         assert (found["unshare-0"], found["clone-user"], found["clone3-user"]) == (0, 0, 0), flags
 
 
-def test_other_interfaces_of_the_kernel(shared_cli: Cli, tools: Path) -> None:
+def test_other_interfaces_of_the_kernel_row_65(shared_cli: Cli, tools: Path) -> None:
     """security row 65: what is refused is refused through int 0x80 and x32 as well."""
     found = programs.answers(inside(shared_cli, tools, "", "doors", "other-interfaces"))
     if found.pop("getpid-i386"):
@@ -110,7 +114,7 @@ def test_other_interfaces_of_the_kernel(shared_cli: Cli, tools: Path) -> None:
      '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mount"]}]}',
      '{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_PDP11"]}'],
 )  # fmt: skip
-def test_bad_profiles(shared_cli: Cli, tmp_path: Path, text: str) -> None:
+def test_bad_profiles_row_65(shared_cli: Cli, tmp_path: Path, text: str) -> None:
     """security row 65: a profile that is cut short or not understood is refused before anything starts."""
     profile = tmp_path / "profile.json"
     profile.write_text(text)
@@ -120,7 +124,7 @@ def test_bad_profiles(shared_cli: Cli, tmp_path: Path, text: str) -> None:
     assert shared_cli.ok("ps", "-aq") == ""
 
 
-def test_filter_is_in_force(shared_cli: Cli) -> None:
+def test_filter_is_in_force_row_65(shared_cli: Cli) -> None:
     """security row 65: in the program, in the first process of --init, and in what joins by exec."""
     script = "grep -h Seccomp: /proc/1/status /proc/self/status"
     found = shared_cli.ok("run", "--rm", "--init", "--network", "none", IMAGE, "sh", "-c", script)

@@ -34,7 +34,7 @@ def volume() -> Iterator[Path]:
 
 
 @pytest.mark.as_root
-def test_groups_of_the_caller_are_left_behind(volume: Path) -> None:
+def test_groups_of_the_caller_are_left_behind_row_58(volume: Path) -> None:
     """security row 58: a caller in ten groups of the host brings none of them along, unless it is asked for."""
     entry = pwd.getpwnam(provisioned_user())
     groups = ",".join(map(str, GROUPS))

@@ -64,7 +64,9 @@ def test_hostile_archives(shared_cli: Cli, canary: Canary, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["running", "created"])
-def test_exchanges_while_files_go_in_and_out(shared_cli: Cli, canary: Canary, running: bool, tmp_path: Path) -> None:
+def test_exchanges_while_files_go_in_and_out_rows_68_69(
+    shared_cli: Cli, canary: Canary, running: bool, tmp_path: Path
+) -> None:
     """Rows 68 and 69: a directory of a volume and a link to the host change places all the time."""
     volume = tmp_path / "volume"
     (volume / "d" / "dir").mkdir(parents=True)
@@ -94,7 +96,7 @@ def test_exchanges_while_files_go_in_and_out(shared_cli: Cli, canary: Canary, ru
     assert not [path for path in copied if TEXT in path.read_bytes()]
 
 
-def test_exchanges_in_the_target_on_the_host(shared_cli: Cli, canary: Canary, tmp_path: Path) -> None:
+def test_exchanges_in_the_target_on_the_host_row_68(shared_cli: Cli, canary: Canary, tmp_path: Path) -> None:
     """A directory of the host that is also a container's: what the container puts there is not followed."""
     volume = tmp_path / "volume"
     (volume / "to" / "tree").mkdir(parents=True)
@@ -151,7 +153,7 @@ def test_special_files_do_not_block(shared_cli: Cli, running: bool, tmp_path: Pa
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["running", "created"])
-def test_links_of_the_image_lead_nowhere_outside(
+def test_links_of_the_image_lead_nowhere_outside_row_68(
     shared_cli: Cli, canary: Canary, running: bool, tmp_path: Path
 ) -> None:
     """Row 68: every directory and file that a user is likely to name is a link to the host."""
@@ -177,7 +179,7 @@ def test_links_of_the_image_lead_nowhere_outside(
         assert not path.is_file() or TEXT not in path.read_bytes()
 
 
-def test_programs_of_the_image_are_not_run(shared_cli: Cli, tmp_path: Path) -> None:
+def test_programs_of_the_image_are_not_run_row_62(shared_cli: Cli, tmp_path: Path) -> None:
     """Row 62: an image full of traps; a program of it that ran here would leave its mark beside the volume."""
     trap = f"#!/bin/sh\ntouch {tmp_path}/ran /volume/ran\n"
     names = ["tar", "xz", "gzip", "sh", "nsenter", "ps", "newuidmap", "fuse-overlayfs", "python3", "cp"]

@@ -139,7 +139,7 @@ def test_a_failed_start_is_told_to_the_caller(shared_cli: Cli) -> None:
     assert "not found" in shared_cli.fails(125, "start", "f")
 
 
-def test_the_caller_holds_nothing_open(shared_cli: Cli) -> None:
+def test_the_caller_holds_nothing_open_row_41(shared_cli: Cli) -> None:
     """Security row 41: a pipe that the caller of run -d holds is not kept by the monitor or the container."""
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
@@ -277,7 +277,7 @@ def test_the_service_manager_is_told(shared_cli: Cli) -> None:
             manager.recv(1000)
 
 
-def test_the_socket_is_the_users_alone(shared_cli: Cli) -> None:
+def test_the_socket_is_the_users_alone_row_89(shared_cli: Cli) -> None:
     """Security row 89: path sockets of mode 0600, no abstract one, whatever the length of the path."""
     script = "cat /proc/net/unix; sleep 100"
     identifier = shared_cli.ok("run", "-d", "--network=host", IMAGE, "sh", "-c", script).strip()

@@ -131,7 +131,7 @@ def hostile(tmp_path: Path, marked: Marked) -> Iterator[Cli]:
         yield cli
 
 
-def test_labels_start_nothing(hostile: Cli, marked: Marked) -> None:
+def test_labels_start_nothing_rows_29_30(hostile: Cli, marked: Marked) -> None:
     """security rows 29 and 30: every label that some tool takes for an order; none of them is one here."""
     image = ("--network", "none", "localhost/hostile")
     plain = hostile.ok("run", "--rm", *image, "/bin/busybox", "cat", "/proc/self/status")
@@ -150,7 +150,7 @@ def test_labels_start_nothing(hostile: Cli, marked: Marked) -> None:
     assert hostile.ok("image", "inspect", "localhost/hostile", "--format", "{{len .Config.Labels}}").strip() != "0"
 
 
-def test_programs_and_libraries_of_the_image_are_not_run(hostile: Cli, tmp_path: Path) -> None:
+def test_programs_and_libraries_of_the_image_are_not_run_row_62(hostile: Cli, tmp_path: Path) -> None:
     """security row 62: commands that look into a container use nothing of it, running or ended."""
     name = hostile.ok("run", "-d", "--network", "none", "localhost/hostile").strip()
     (tmp_path / "file").write_text("text")
@@ -189,7 +189,7 @@ def packed_layout(directory: Path) -> Path:
     return directory
 
 
-def test_layers_are_unpacked_by_no_other_program(cli: Cli, tmp_path: Path, marked: Marked) -> None:
+def test_layers_are_unpacked_by_no_other_program_row_63(cli: Cli, tmp_path: Path, marked: Marked) -> None:
     """security row 63: gzip, bzip2, xz and zstd, programs of these names in front in PATH; traced."""
     layout = packed_layout(tmp_path / "layout")
     evil = {"PATH": f"{marked.evil}:{cli.environment['PATH']}"}

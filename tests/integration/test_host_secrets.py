@@ -57,7 +57,7 @@ class Thief:
 
 
 @pytest.mark.parametrize("flags", [(), ("--privileged",), ("--cap-add", "sys_ptrace")])
-def test_a_process_that_joins_cannot_be_robbed(shared_cli: Cli, tools: Path, flags: tuple[str, ...]) -> None:
+def test_a_process_that_joins_cannot_be_robbed_rows_40_59(shared_cli: Cli, tools: Path, flags: tuple[str, ...]) -> None:
     """security rows 40 and 59: a container that looks into, and traces, everything while processes join it.
 
     ``ROOTLESS_TEST_ROUNDS=1000`` is the whole measure.
@@ -71,7 +71,7 @@ def test_a_process_that_joins_cannot_be_robbed(shared_cli: Cli, tools: Path, fla
     assert met >= ROUNDS and taken == ""
 
 
-def test_environment_of_starts_next_door(shared_cli: Cli, tools: Path) -> None:
+def test_environment_of_starts_next_door_row_59(shared_cli: Cli, tools: Path) -> None:
     """security row 59: a container that sees the host's processes, while others are started and joined."""
     secret = {"HOST_SECRET": "HOST_SECRET"}
     with Thief(shared_cli, tools, "--pid", "host") as thief:
@@ -83,7 +83,7 @@ def test_environment_of_starts_next_door(shared_cli: Cli, tools: Path) -> None:
     assert met > ROUNDS and "HOST_SECRET" not in taken and "environment" not in taken and "traced" not in taken
 
 
-def test_environment_inside(shared_cli: Cli) -> None:
+def test_environment_inside_row_59(shared_cli: Cli) -> None:
     """security row 59: of one's own processes, the first of --init included, and of what joins."""
     script = "cat /proc/*/environ | tr '\\0' '\\n'; env"
     for flags in ((), ("--init",), ("-t",)):
@@ -105,7 +105,7 @@ def leaked(tmp_path: Path) -> Iterator[range]:
         os.close(fd)
 
 
-def test_leaked_descriptors(shared_cli: Cli, leaked: range) -> None:
+def test_leaked_descriptors_row_41(shared_cli: Cli, leaked: range) -> None:
     """security row 41: what the caller leaks reaches neither the program nor what joins, with a monitor and without."""
 
     def seen(*command: str) -> str:
@@ -166,7 +166,7 @@ def on_a_terminal(cli: Cli, *command: str) -> tuple[str, bytes]:
 
 
 @pytest.mark.parametrize("flags", ["-it", "-i", "-t", "", "-it --hardened", "-i -u 1000"])
-def test_keys_are_not_typed_for_the_caller(shared_cli: Cli, tools: Path, flags: str) -> None:
+def test_keys_are_not_typed_for_the_caller_row_60(shared_cli: Cli, tools: Path, flags: str) -> None:
     """security row 60: TIOCSTI and TIOCLINUX, with rubbish in the high half too, in run and in exec."""
     volume = ("-v", f"{tools}:/tools:ro")
     doors = ("/tools/doors", "terminal")
@@ -200,7 +200,7 @@ def key() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("flags", ["", "--security-opt seccomp=unconfined", "--privileged", "--nested"])
-def test_keys_of_the_caller(shared_cli: Cli, tools: Path, key: int, flags: str) -> None:
+def test_keys_of_the_caller_row_61(shared_cli: Cli, tools: Path, key: int, flags: str) -> None:
     """security row 61: by its number, by its name, from the session's keyring and the user's: nothing is found."""
     run = ("run", *QUIET, "-v", f"{tools}:/tools:ro", *flags.split(), IMAGE, "/tools/doors", "keys", str(key))
     found = programs.answers(shared_cli.ok(*run))

@@ -21,7 +21,7 @@ ASKED = ["apparmor=some-profile", "apparmor=docker-default", "label=type:contain
 
 
 @pytest.mark.parametrize("option", ASKED)
-def test_what_is_asked_for_is_not_left_out(shared_cli: Cli, option: str) -> None:
+def test_what_is_asked_for_is_not_left_out_row_64(shared_cli: Cli, option: str) -> None:
     """security row 64: refused before anything starts, by run and by create, with a way out."""
     flags = ("--network", "none", "--security-opt", option)
     for command in (("run", "--rm"), ("run", "-d"), ("create",)):
@@ -52,7 +52,7 @@ def test_containers_go_without_and_say_so(shared_cli: Cli, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("place", "key"), [("process", "apparmorProfile"), ("process", "selinuxLabel"), ("linux", "mountLabel")]
 )
-def test_labels_of_a_bundle(tmp_path: Path, place: str, key: str) -> None:
+def test_labels_of_a_bundle_row_64(tmp_path: Path, place: str, key: str) -> None:
     """security row 64: of a config.json, for whoever calls the runtime."""
     root = bundles.make_root(tmp_path / "rootfs")
     given = bundles.spec("echo", "started")

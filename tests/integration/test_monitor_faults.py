@@ -185,7 +185,7 @@ def test_a_thousand_reused_pids() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_output_that_nobody_reads(shared_cli: Cli) -> None:
+def test_output_that_nobody_reads_row_91(shared_cli: Cli) -> None:
     """Security row 91: 10 GiB of output past a reader that never reads: the monitor does not grow, the payload ends."""
     script = f"read go; head -c {FLOOD} /dev/zero; read go; exit 8"
     begin(shared_cli, "-i", "--log-driver=none", "--name", "flood", IMAGE, "sh", "-c", script)

@@ -34,13 +34,13 @@ def engine_inside(cli: Cli, layout: Path, *flags: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_an_engine_runs_inside(cli: Cli, busybox_layout: Path) -> None:
+def test_an_engine_runs_inside_row_99(cli: Cli, busybox_layout: Path) -> None:
     """security row 99: --nested opens user namespaces, mounts and an unmasked /proc, and nothing beyond."""
     code, output, errors = engine_inside(cli, busybox_layout, "--nested")
     assert (code, output.split()) == (0, ["0", "second", "Seccomp:", "2", "1", "joined"]), errors
 
 
-def test_by_default_none_does(cli: Cli, busybox_layout: Path) -> None:
+def test_by_default_none_does_row_99(cli: Cli, busybox_layout: Path) -> None:
     _, output, errors = engine_inside(cli, busybox_layout)
     assert "second" not in output and "Error: " in errors and "Traceback" not in errors
 

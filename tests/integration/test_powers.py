@@ -36,7 +36,7 @@ def running(shared_cli: Cli) -> Iterator[str]:
     ["", "--cap-add net_raw", "--cap-drop all", "-u 1000", "-u user --cap-drop all", "--privileged",
      "--privileged -u 1000", "--hardened", "--hardened -u 1000", "--nested", "--init", "--userns keep-id"],
 )  # fmt: skip
-def test_nothing_is_inheritable(shared_cli: Cli, flags: str) -> None:
+def test_nothing_is_inheritable_row_57(shared_cli: Cli, flags: str) -> None:
     """security row 57: the inheritable and the ambient sets are empty, and nothing is beyond the bounding set."""
     found = powers(shared_cli.ok("run", "--rm", "--network", "none", *flags.split(), IMAGE, *STATUS))
     assert (found["CapInh"], found["CapAmb"]) == (0, 0)
@@ -45,7 +45,7 @@ def test_nothing_is_inheritable(shared_cli: Cli, flags: str) -> None:
         assert found["CapPrm"] == 0
 
 
-def test_what_a_user_is_given_by_name(shared_cli: Cli) -> None:
+def test_what_a_user_is_given_by_name_row_57(shared_cli: Cli) -> None:
     """security row 57: --cap-add for another user than root is ambient, as with podman, and only that is."""
     run = ("run", "--rm", "--network", "none", "-u", "1000", "--cap-add", "net_raw", IMAGE)
     found = powers(shared_cli.ok(*run, *STATUS))
@@ -53,7 +53,7 @@ def test_what_a_user_is_given_by_name(shared_cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("flags", ["", "--privileged", "-u 1000", "-u user", "--privileged -u 1000"])
-def test_nothing_is_inheritable_in_what_joins(shared_cli: Cli, running: str, flags: str) -> None:
+def test_nothing_is_inheritable_in_what_joins_row_57(shared_cli: Cli, running: str, flags: str) -> None:
     """security row 57: the same for exec."""
     found = powers(shared_cli.ok("exec", *flags.split(), running, *STATUS))
     assert (found["CapInh"], found["CapAmb"]) == (0, 0)
@@ -95,7 +95,7 @@ def check_groups(cli: Cli, volume: Path, options: str, expected: set[str], *, ke
         cli.ok("rm", "-f", "-t", "0", name)
 
 
-def test_groups_are_the_images(grouped: Cli, tmp_path: Path) -> None:
+def test_groups_are_the_images_row_58(grouped: Cli, tmp_path: Path) -> None:
     """security row 58: exactly those of the image and those of --group-add, by name or number."""
     (tmp_path / "file").write_text("host\n")
     (tmp_path / "file").chmod(0)

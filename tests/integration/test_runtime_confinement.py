@@ -196,7 +196,7 @@ def test_host_mounts_are_unchanged(run: Run, tmp_path: Path) -> None:
     assert Path("/proc/self/mountinfo").read_text() == before
 
 
-def test_capabilities(run: Run) -> None:
+def test_capabilities_row_57(run: Run) -> None:
     """CVE-2022-27650 and its kin: inheritable is empty unless the Spec itself has some."""
     out = run("grep Cap /proc/self/status | cut -f 2").stdout.split()
     assert out == ["0" * 16, "00000000800405fb", "00000000800405fb", "00000000800405fb", "0" * 16]
@@ -249,13 +249,13 @@ def test_filter_costs_no_capability(run: Run) -> None:
     assert done.stdout.split() == ["0" * 16, "00000000800405fb"]
 
 
-def test_bad_filter_is_refused(run: Run) -> None:
+def test_bad_filter_is_refused_row_65(run: Run) -> None:
     done = run("echo started", seccomp="ffff000000000000")
     assert (done.returncode, done.stdout) == (125, "")
     assert "cannot load the seccomp filter" in done.stderr
 
 
-def test_no_descriptor_of_the_caller(run: Run, tmp_path: Path) -> None:
+def test_no_descriptor_of_the_caller_row_41(run: Run, tmp_path: Path) -> None:
     """CVE-2024-21626: descriptors that leak from the caller's own parents end at the program."""
     held = [os.open(str(tmp_path), os.O_RDONLY) for _ in range(100)]
     try:
@@ -267,7 +267,7 @@ def test_no_descriptor_of_the_caller(run: Run, tmp_path: Path) -> None:
     assert "anon_inode" not in done.stdout and "ns:" not in done.stdout
 
 
-def test_init_process_cannot_be_looked_into(run: Run) -> None:
+def test_init_process_cannot_be_looked_into_row_40(run: Run) -> None:
     """CVE-2019-5736, CVE-2016-9962: the reaper is this program's interpreter, which belongs to the container's root."""
     done = run(
         "for l in exe root cwd fd/0; do readlink /proc/1/$l || echo denied >&2; done; ls /proc/1/fd; "
@@ -303,7 +303,7 @@ print("found" if call(KEYCTL, SEARCH, SESSION, b"user", b"rootless-test", 0) > 0
 """
 
 
-def test_session_keyring_is_new(tmp_path: Path, root: Path) -> None:
+def test_session_keyring_is_new_row_61(tmp_path: Path, root: Path) -> None:
     """The program cannot reach the keys of the caller's session."""
     script = tmp_path / "keys.py"
     script.write_text(KEYRING)
@@ -321,18 +321,18 @@ def test_session_keyring_is_new(tmp_path: Path, root: Path) -> None:
     assert (done.stdout, done.returncode) == ("absent\n", 0), done.stderr
 
 
-def test_terminal_of_the_caller_is_out_of_reach(run: Run) -> None:
+def test_terminal_of_the_caller_is_out_of_reach_row_60(run: Run) -> None:
     """CVE-2017-5226: the program has a session of its own, so it has no controlling terminal to push input into."""
     assert run("echo x >/dev/tty").returncode != 0
 
 
-def test_environment_of_the_host_is_unseen(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_of_the_host_is_unseen_row_59(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOST_SECRET", "secret")
     done = run("cat /proc/*/environ | tr '\\0' '\\n'; env", init_binary="reaper")
     assert "HOST_SECRET" not in done.stdout
 
 
-def test_cgroup_tree_is_read_only(run: Run) -> None:
+def test_cgroup_tree_is_read_only_row_53(run: Run) -> None:
     """CVE-2023-25809."""
     given = bundles.spec(
         "sh", "-c", "find /sys/fs/cgroup -maxdepth 3 -type d | while read d; do mkdir $d/x && echo $d; done; true"
@@ -350,7 +350,7 @@ def test_cgroup_tree_is_read_only(run: Run) -> None:
         "vm.overcommit_memory", "fs.suid_dumpable", "/net/ipv4/ip_forward",
     ],
 )  # fmt: skip
-def test_sysctl_of_the_machine(run: Run, key: str) -> None:
+def test_sysctl_of_the_machine_row_31(run: Run, key: str) -> None:
     """CVE-2022-0811: only keys of the container's own namespaces, and nothing smuggled into them."""
     given = bundles.spec("true")
     given["linux"]["sysctl"] = {key: "1"}
@@ -359,7 +359,7 @@ def test_sysctl_of_the_machine(run: Run, key: str) -> None:
 
 
 @pytest.mark.parametrize(("key", "namespace"), [("net.ipv4.ip_forward", "network"), ("kernel.shmmax", "ipc")])
-def test_sysctl_of_a_shared_namespace(run: Run, key: str, namespace: str) -> None:
+def test_sysctl_of_a_shared_namespace_row_31(run: Run, key: str, namespace: str) -> None:
     given = bundles.spec("true")
     given["linux"]["namespaces"] = [n for n in given["linux"]["namespaces"] if n["type"] != namespace]
     given["linux"]["sysctl"] = {key: "1"}
@@ -367,7 +367,7 @@ def test_sysctl_of_a_shared_namespace(run: Run, key: str, namespace: str) -> Non
     assert done.returncode == 125 and f"in the host's {namespace} namespace" in done.stderr
 
 
-def test_requested_label_is_never_dropped_silently(run: Run) -> None:
+def test_requested_label_is_never_dropped_silently_row_64(run: Run) -> None:
     """CVE-2025-64750."""
     for field in ("apparmorProfile", "selinuxLabel"):
         given = bundles.spec("true")
