@@ -12,7 +12,7 @@
       layers/<key>/             diff/ (the tree), owners, layer.json; key = <DiffID hex>[.<id map key>]
       l/<n>                     short links to ../layers/<key>/diff
       containers/<id>/          container.json (record.lock: of who changes it), config.json, upper/ work/ or rootfs/,
-                                files/, ctr.log, exit.json
+                                files/, ctr.log, exit.json, health.json (changed with record.lock held)
       names/<name>              link whose target is the container's id
       volumes/<name>/           _data/, volume.json
       tmp/<random>/             half-done work, locked by its maker; *.part: downloads that can be resumed
@@ -145,6 +145,10 @@ class Layout:
     def container_exit(self, container_id: str) -> str:
         """How the last run of a container ended."""
         return f"{self.containers}/{container_id}/exit.json"
+
+    def container_health(self, container_id: str) -> str:
+        """What the checks of a container's health found, unless its user wants that elsewhere."""
+        return f"{self.containers}/{container_id}/health.json"
 
     def container_run(self, container_id: str) -> str:
         """The state of a running container; gone after a reboot."""

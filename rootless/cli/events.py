@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     Event = Mapping[str, Any]
 
 
+_STREAK = "health_failing_streak"
+_HEALTH = ("health_status", _STREAK, "health_log")
+"""What podman tells of a check beside the attributes, and before them."""
+
+
 def events(values: Values, args: list[str], global_values: Values) -> int:
     """``events``: until it is interrupted, or the last is told."""
     from rootless.engine import event_reader
@@ -58,10 +63,14 @@ def _shape(event: Event) -> Values:
     shown["time"] = event["timeNano"] // 1_000_000_000
     shown["timeNano"] = event["timeNano"]
     shown["Type"] = event["Type"]
-    for key in ("health_status", "Error"):
-        if event["Attributes"].get(key):
-            shown[key] = event["Attributes"][key]
-    shown["Attributes"] = event["Attributes"] or None
+    attributes = dict(event["Attributes"])
+    for key in _HEALTH:
+        if attributes.get(key):
+            text = attributes.pop(key)
+            shown[key] = int(text) if key == _STREAK and text.isdigit() else text
+    if attributes.get("Error"):
+        shown["Error"] = attributes["Error"]
+    shown["Attributes"] = attributes or None
     return shown
 
 
@@ -73,6 +82,8 @@ def _fields(event: Event, full: bool) -> Values:
         "ContainerExitCode": event.get("ContainerExitCode"),
         "ContainerInspectData": "",
         "Error": attributes.get("Error", ""),
+        "HealthFailingStreak": int(attributes.get(_STREAK) or 0),
+        "HealthLog": attributes.get("health_log", ""),
         "HealthStatus": attributes.get("health_status", ""),
         "ID": event["ID"],
         "Image": event["Image"],
@@ -93,7 +104,8 @@ def _human(event: Event, full: bool) -> str:
     identifier = event["ID"] if full else event["ID"][:12]
     words = [_moment(event["timeNano"]), kind, event["Status"]]
     if kind in ("container", "pod"):
-        told = {"image": event["Image"], "name": name, **dict(sorted(event["Attributes"].items()))}
+        attributes = sorted(event["Attributes"].items(), key=lambda pair: (pair[0] not in _HEALTH, pair[0]))
+        told = {"image": event["Image"], "name": name, **dict(attributes)}
         words += [identifier, "(" + ", ".join(f"{key}={value}" for key, value in told.items()) + ")"]
     elif kind == "image":
         words += [identifier, name]

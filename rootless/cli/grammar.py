@@ -18,7 +18,7 @@ NAME = "rootless"
 
 VERSION = "system:program_version"
 
-GROUPS: tuple[str, ...] = ("container", "image", "volume", "system",)
+GROUPS: tuple[str, ...] = ("container", "image", "volume", "system", "healthcheck",)
 
 ROOT = {
     "--version": "bool", "-v": "--version",
@@ -73,7 +73,12 @@ COMMANDS: dict[str, Entry] = {
         "--blkio-weight-device": "list", "--device-read-bps": "csv", "--device-write-bps": "csv",
         "--device-read-iops": "csv", "--device-write-iops": "csv", "--oom-kill-disable": "bool",
         "--oom-score-adj": "number", "--cgroup-conf": "list", "--cgroup-parent": "text", "--cgroups": "text",
-        "--sig-proxy": "bool", "--detach": "bool", "-d": "--detach", "--detach-keys": "text",
+        "--health-cmd": "text", "--health-interval": "text", "--health-timeout": "text", "--health-retries": "number",
+        "--health-start-period": "text", "--health-on-failure": "text", "--health-startup-cmd": "text",
+        "--health-startup-interval": "text", "--health-startup-timeout": "text", "--health-startup-retries": "number",
+        "--health-startup-success": "number", "--health-log-destination": "text", "--health-max-log-count": "number",
+        "--health-max-log-size": "number", "--no-healthcheck": "bool", "--sig-proxy": "bool", "--detach": "bool",
+        "-d": "--detach", "--detach-keys": "text",
     }),
     "create": ("run:create", False, 1, -1, {
         "--name": "text", "--replace": "bool", "--restart": "text", "--rm": "bool", "--label": "list",
@@ -103,6 +108,11 @@ COMMANDS: dict[str, Entry] = {
         "--blkio-weight-device": "list", "--device-read-bps": "csv", "--device-write-bps": "csv",
         "--device-read-iops": "csv", "--device-write-iops": "csv", "--oom-kill-disable": "bool",
         "--oom-score-adj": "number", "--cgroup-conf": "list", "--cgroup-parent": "text", "--cgroups": "text",
+        "--health-cmd": "text", "--health-interval": "text", "--health-timeout": "text", "--health-retries": "number",
+        "--health-start-period": "text", "--health-on-failure": "text", "--health-startup-cmd": "text",
+        "--health-startup-interval": "text", "--health-startup-timeout": "text", "--health-startup-retries": "number",
+        "--health-startup-success": "number", "--health-log-destination": "text", "--health-max-log-count": "number",
+        "--health-max-log-size": "number", "--no-healthcheck": "bool",
     }),
     "start": ("life:start", True, 0, -1, {
         "--all": "bool", "--attach": "bool", "-a": "--attach", "--detach-keys": "text", "--filter": "list",
@@ -140,6 +150,7 @@ COMMANDS: dict[str, Entry] = {
         "-l": "--latest", "--preserve-fd": "csv", "--preserve-fds": "number", "--privileged": "bool", "--tty": "bool",
         "-t": "--tty", "--user": "text", "-u": "--user", "--wait": "number", "--workdir": "text", "-w": "--workdir",
     }),
+    "healthcheck run": ("healthcheck:run", True, 1, 1, {}),
     "pause": ("resources:pause", True, 0, -1, {
         "--all": "bool", "-a": "--all", "--filter": "list", "-f": "--filter", "--latest": "bool", "-l": "--latest",
         "--cidfile": "csv",

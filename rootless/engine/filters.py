@@ -112,10 +112,20 @@ def _one(engine: Engine, key: str, value: str) -> Test:
         wanted_start = parse_bool(value, "--filter should-start-on-boot")
         return lambda record, current: _starts_on_boot(record, current) == wanted_start
     if key == "health":
-        return lambda _record, _status: value == "none"  # no container has a check
+        return _health(engine, value)
     if key == "pod":
         return lambda _record, _status: False  # no container is in one
     raise UsageError(f"cannot use the filter {key[:40]!r}: it is an invalid filter")
+
+
+def _health(engine: Engine, value: str) -> Test:
+    """A status of health; ``none`` is that of a container without a check."""
+    from rootless.engine.containers import health
+
+    def fits(record: Mapping[str, Any], _: Status) -> bool:
+        return (health.read(engine, record)["Status"] if record.get("health") else "none") == value
+
+    return fits
 
 
 def _volume(value: str) -> Test:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from rootless.monitor.supervisor import Settings
 
+_FIRST_DELAY, _LONGEST_DELAY, _LONG_RUN = 0.1, 60.0, 10.0  # seconds
+
+
 def restarts(settings: Settings, code: int) -> bool:
     """Whether ``--restart`` wants the container again after this exit code."""
     policy = settings["policy"]
@@ -22,6 +25,13 @@ def restarts(settings: Settings, code: int) -> bool:
         return True
     left = not settings["retries"] or settings["restarts"] < settings["retries"]
     return policy == "on-failure" and code != 0 and left
+
+
+def delay(settings: Settings, finished: int) -> float:
+    """Seconds until a container that has ended is to be started again."""
+    if finished - settings["started"] > _LONG_RUN * 1e9:
+        return _FIRST_DELAY
+    return min(_FIRST_DELAY * (1 << min(settings["restarts"], 16)), _LONGEST_DELAY)
 
 
 def record(settings: Settings, code: int, finished: int, stopped: bool, again: bool) -> None:

@@ -30,5 +30,9 @@ STOPPING = b"q"
 """From the client: the user wants the container to end. It is not restarted, and nobody is waited for. To the client:
 that was heard."""
 
+CHECKED = b"c"
+"""From the client: it has checked the container's health; see `rootless.monitor.health`. To the client: that was heard.
+"""
+
 PIECE = 1 << 16
 """How many bytes of data a packet has at most."""

@@ -21,13 +21,15 @@ import struct
 import time
 
 from rootless.monitor import ending, notify
-from rootless.monitor.frames import ENDED, ERRORS, HANGUP, INPUT, OUTPUT, PIECE, QUIET, SIZE, STOPPING
+from rootless.monitor.frames import CHECKED, ENDED, ERRORS, HANGUP, INPUT, OUTPUT, PIECE, QUIET, SIZE, STOPPING
 from rootless.monitor.logs import open_log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     from typing import Any, NoReturn, TypedDict
+
+    from rootless.monitor.health import Checks
 
     class Settings(TypedDict):
         """What the engine hands over. Descriptors are -1 where there is none; times are nanoseconds since the epoch.
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
         end, and ``stop_timeout`` seconds later it is killed. ``events``: the file of events, and ``event`` what it says
         of this container. ``exit``, ``reserve``: see storage.layout. ``notify``:
         the socket that takes the container's messages for the service ``manager``. ``started``: 0 if the program waits
-        for its start.
+        for its start. ``health``: see `rootless.monitor.health`; None for a container that is not checked.
         """
 
         id: str
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
         reserve: str
         notify: int
         manager: str
+        health: dict[str, Any] | None
 
 else:
     import _signal
@@ -83,7 +86,6 @@ _TIOCSWINSZ = 0x5414
 _END_OF_INPUT = b"\x04"  # what a terminal driver takes for the end of input (VEOF in termios(3))
 _PIDFD_GONE = select.POLLIN | select.POLLERR | select.POLLNVAL
 _MOST_CLIENTS = 256
-_FIRST_DELAY, _LONGEST_DELAY, _LONG_RUN = 0.1, 60.0, 10.0  # seconds
 
 
 class Client:
@@ -113,8 +115,8 @@ class Supervisor:
     """The loop of one run of a container."""
 
     __slots__ = (
-        "_clients", "_deadline", "_dismissed", "_inputs", "_log", "_names", "_poll", "_running", "_settings",
-        "_sources", "_stopping", "_target", "_typed", "_wakeup",
+        "_checks", "_clients", "_deadline", "_dismissed", "_inputs", "_log", "_names", "_poll", "_renewed", "_running",
+        "_settings", "_sources", "_stopping", "_target", "_typed", "_wakeup",
     )  # fmt: skip
 
     def __init__(self, settings: Settings) -> None:
@@ -123,6 +125,7 @@ class Supervisor:
         self._clients: dict[int, Client] = {}
         self._stopping = False
         self._dismissed = False
+        self._renewed = False
         self._deadline = time.monotonic() + settings["timeout"] if settings["timeout"] else 0.0
         self._running = True
         self._log = open_log(settings["log"])
@@ -150,6 +153,11 @@ class Supervisor:
             _signal.signal(number, _signal.SIG_IGN)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
         self._poll.register(self._wakeup, select.POLLIN)
+        self._checks: Checks | None = None
+        if settings["health"]:
+            from rootless.monitor.health import Checks
+
+            self._checks = Checks(settings)
 
     def run(self) -> NoReturn:
         """Watch the container until it has ended and all is told, then end, or go on as the engine."""
@@ -157,7 +165,8 @@ class Supervisor:
         settings = self._settings
         finished = time.time_ns()
         settings["started"] = settings["started"] or ending.started(settings["run"])
-        again = not self._stopping and not self._dismissed and ending.restarts(settings, code)
+        wanted = self._renewed or ending.restarts(settings, code)
+        again = wanted and not self._stopping and not self._dismissed
         ending.record(settings, code, finished, self._stopping, again)
         ending.tell(settings, code)
         self._drain()
@@ -166,7 +175,7 @@ class Supervisor:
         self._log.close()
         self._tell(str(code).encode())
         if again:
-            self._wait(self._delay(finished))
+            self._wait(ending.delay(settings, finished))
             if not self._stopping and not self._dismissed:
                 ending.become_engine(settings, "restart")
             ending.record(settings, code, finished, self._stopping, False)
@@ -181,19 +190,24 @@ class Supervisor:
         settings = self._settings
         status: int | None = None
         while status is None:
-            left = None
-            if self._deadline:
-                left = max(0.0, self._deadline - time.monotonic()) * 1000
-                if not left:
-                    self._send(_signal.SIGKILL)
-                    self._deadline = 0.0
             ended = False
-            for fd, events in self._poll.poll(left):
+            for fd, events in self._poll.poll(self._left()):
                 ended |= fd in (self._wakeup, settings["pidfd"])
                 self._serve(fd, events)
             status = self._reap() if ended else None
         result = os.waitstatus_to_exitcode(status)
         return 128 - result if result < 0 else result
+
+    def _left(self) -> float | None:
+        """Milliseconds until something is due, None for never. What is due now is done."""
+        if self._deadline and time.monotonic() >= self._deadline:
+            self._send(_signal.SIGKILL)
+            self._deadline = 0.0
+        moment = self._deadline
+        if self._checks:
+            due = self._checks.due()
+            moment = min(moment or due, due or moment)
+        return max(0.0, moment - time.monotonic()) * 1000 if moment else None
 
     def _reap(self) -> int | None:
         """Wait for every child that has ended; init's status if it is among them."""
@@ -207,6 +221,8 @@ class Supervisor:
                 break
             if pid == self._settings["pid"]:
                 found = status
+            elif self._checks:
+                self._checks.ended(pid)
         return found
 
     def _wake(self) -> None:
@@ -217,9 +233,15 @@ class Supervisor:
         if _signal.SIGTERM not in os.read(self._wakeup, PIECE) or self._dismissed:
             return
         self._dismissed = True
+        self._end(self._settings["stop_signal"])
+
+    def _end(self, number: int) -> None:
+        """Send the container a signal that is to end it; what does not end in time is killed. It is not checked again.
+        """
+        self._checks = None
         self._deadline = time.monotonic() + self._settings["stop_timeout"]
         if self._running:
-            self._send(self._settings["stop_signal"])
+            self._send(number)
 
     def _send(self, number: int) -> None:
         try:
@@ -343,6 +365,20 @@ class Supervisor:
             self._stopping = True
             if not client.send(STOPPING, b""):
                 self._drop(client)
+        elif kind == CHECKED and self._checks:
+            self._act(self._checks.heard(data))
+            if not client.send(CHECKED, b""):
+                self._drop(client)
+
+    def _act(self, action: bytes) -> None:
+        """Do what --health-on-failure wants of a container whose health is bad."""
+        if action == b"kill":
+            self._stopping = True
+            self._end(_signal.SIGKILL)
+        elif action in (b"stop", b"restart"):
+            self._stopping = self._stopping or action == b"stop"
+            self._renewed = action == b"restart"
+            self._end(self._settings["stop_signal"])
 
     def _hang_up(self, kind: bytes) -> None:
         """Close a stream, so that the container learns that nobody reads it: by SIGPIPE, or SIGHUP for a terminal."""
@@ -411,13 +447,6 @@ class Supervisor:
                 return
             for fd in ready:
                 self._serve(fd, select.POLLIN)
-
-    def _delay(self, finished: int) -> float:
-        """Seconds until the container is restarted."""
-        settings = self._settings
-        if finished - settings["started"] > _LONG_RUN * 1e9:
-            return _FIRST_DELAY
-        return min(_FIRST_DELAY * (1 << min(settings["restarts"], 16)), _LONGEST_DELAY)
 
     def _wait(self, seconds: float) -> None:
         """Wait for a restart, unless the user wants the container to end."""

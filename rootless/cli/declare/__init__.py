@@ -17,6 +17,7 @@ from rootless.cli.declare import (
     doctor,
     events,
     exec,
+    health,
     images,
     life,
     logs,
@@ -38,10 +39,13 @@ GROUPS = {
     "image": "Manage images.",
     "volume": "Manage volumes.",
     "system": "Look after the store.",
+    "healthcheck": "Check the health of containers.",
 }
 
 
-FAMILIES = (run, life, exec, resources, containers, logs, copying, images, registries, volumes, system, doctor, events)
+FAMILIES = (
+    run, life, exec, health, resources, containers, logs, copying, images, registries, volumes, system, doctor, events,
+)  # fmt: skip
 
 
 ROOTLESS = Program(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rootless.cli.declare.command import Command
 from rootless.cli.declare.complete import image_first, volumes
+from rootless.cli.declare.health import HEALTH
 from rootless.cli.declare.options import Arguments, Option, commas, flag, many, number, panel, text
 from rootless.cli.declare.pulling import PLATFORM, REGISTRY
 from rootless.cli.declare.resources import CGROUPS, LIMITS
@@ -21,7 +22,7 @@ GENERAL = panel(
     many("--annotation", help="Annotation in the runtime's configuration.", metavar="KEY=VALUE"),
     text("--cidfile", help="Write the container's ID to this new file.", metavar="FILE"),
     text("--conmon-pidfile", help="Write the process ID of the container's monitor to this file.", metavar="FILE"),
-    text("--sdnotify", help="Who tells systemd of readiness: container, conmon or ignore.", metavar="MODE"),
+    text("--sdnotify", help="Who tells systemd of readiness: container, conmon, healthy or ignore.", metavar="MODE"),
     text("--pidfile", help="Write the process ID of the container to this file.", metavar="FILE"),
     text("--pull", help="When to pull the image: missing, always, never or newer.", metavar="POLICY"),
     *PLATFORM,
@@ -120,7 +121,7 @@ CONFINEMENT = panel(
 )
 
 CREATE_OPTIONS: tuple[Option, ...] = (
-    *GENERAL, *PROCESS, *IDENTITY, *FILES, *NETWORK, *CONFINEMENT, *LIMITS, *CGROUPS,
+    *GENERAL, *PROCESS, *IDENTITY, *FILES, *NETWORK, *CONFINEMENT, *LIMITS, *CGROUPS, *HEALTH,
 )  # fmt: skip
 
 COMMANDS = (

@@ -82,8 +82,13 @@ def begin(
     command: Sequence[str],
     descriptors: Sequence[int],
     streams: tuple[int, int, int],
+    *,
+    told: bool = True,
 ) -> Session:
-    """Bring the process into the container, up to its start. ``streams`` become its 0, 1 and 2 without a terminal."""
+    """Bring the process into the container, up to its start. ``streams`` become its 0, 1 and 2 without a terminal.
+
+    ``told``: the log of events tells of it.
+    """
     record = engine.store.containers.load(container_id)
     spec = read_json(engine.store.layout.container_spec(container_id), container_id)
     entry = describe(record, spec, values, command, descriptors)
@@ -96,7 +101,7 @@ def begin(
         ) from None
     target = enter.find(found)
     try:
-        return Session(engine, record, enter.enter(target, entry, streams))
+        return Session(engine, record, enter.enter(target, entry, streams), told)
     finally:
         target.close()
 
@@ -192,15 +197,17 @@ def _size() -> tuple[int, int]:
 class Session:
     """A process in a container, which waits for its start, and what is put down of it."""
 
-    __slots__ = ("_engine", "_record", "id", "process")
+    __slots__ = ("_engine", "_record", "_told", "id", "process")
 
-    def __init__(self, engine: Engine, record: Mapping[str, Any], process: Joined) -> None:
+    def __init__(self, engine: Engine, record: Mapping[str, Any], process: Joined, told: bool) -> None:
         self._engine = engine
         self._record = record
+        self._told = told
         self.process = process
         self.id = sessions.new_id()
         sessions.add(engine, record["id"], self.id, process.pid)
-        note(engine, "container", "exec", record["id"], record, execID=self.id)
+        if told:
+            note(engine, "container", "exec", record["id"], record, execID=self.id)
 
     def wait(self) -> int:
         """Start it and wait for its end; its exit code. The caller's signals are passed on."""
@@ -215,7 +222,7 @@ class Session:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         for number in _KEYS:
             _signal.signal(number, _signal.SIG_IGN)
-        return self._end()
+        return self.end()
 
     def show(self, interactive: bool, keys: bytes) -> int:
         """Start it, show its terminal on the caller's and wait for its end: its exit code, 0 when the user detached."""
@@ -229,7 +236,7 @@ class Session:
             except _Detached:
                 self.leave()
                 return 0
-        return self._end()
+        return self.end()
 
     def leave(self) -> None:
         """Leave its terminal to a child, which takes what is written there until the last process has closed it."""
@@ -249,7 +256,8 @@ class Session:
         finally:
             os._exit(0)
 
-    def _end(self) -> int:
+    def end(self) -> int:
+        """Wait for the end of what was started; its exit code."""
         code = self.process.wait()
         self._forget(code)
         return code
@@ -257,7 +265,8 @@ class Session:
     def _forget(self, code: int) -> None:
         container_id = self._record["id"]
         sessions.remove(self._engine, container_id, self.id)
-        note(self._engine, "container", "exec_died", container_id, self._record, code, execID=self.id)
+        if self._told:
+            note(self._engine, "container", "exec_died", container_id, self._record, code, execID=self.id)
 
     def abandon(self) -> None:
         """End it: it could not be started, or nobody can watch it any more."""

@@ -74,13 +74,17 @@ def inspect(engine: Engine, name: str, *, size: bool = False) -> Object:
         "IsService": False,
         "KubeExitCodePropagation": "invalid",
         "lockNumber": 0,
-        "Config": _config(record, options, process),
+        "Config": {**_config(record, options, process), **_health_config(record)},
         "HostConfig": {
             **_host_config(record, options, options.get("log_path") or layout.container_log(container_id)),
             **resources.host_config(options, current.cgroup_manager),
         },
         "Isolation": isolation(record, spec, engine, current),
     }
+    if record.get("health"):
+        from rootless.engine.containers import health
+
+        shown["State"]["Health"] = health.shown(engine, record)
     if size:
         from rootless.engine.sizes import container_size
 
@@ -114,6 +118,14 @@ def _state(current: Status, spec: Object) -> Object:
         "RestoredAt": ZERO,
         "StoppedByUser": current.stopped,
     }
+
+
+def _health_config(record: Object) -> Object:
+    if not record.get("health"):
+        return {}
+    from rootless.engine.containers import health
+
+    return health.config(record)
 
 
 def _restart_policy(record: Object) -> Object:
@@ -183,6 +195,9 @@ def _config(record: Object, options: Object, process: Object) -> Object:
         "StopTimeout": options.get("stop_timeout", 10),
         "Healthcheck": None,
         "HealthcheckOnFailureAction": "none",
+        "HealthLogDestination": "local",
+        "HealthcheckMaxLogCount": 5,
+        "HealthcheckMaxLogSize": 500,
         "CreateCommand": record.get("create_command", []),
         "Secrets": None,
         "ExposedPorts": exposed or None,

@@ -53,7 +53,12 @@ def list_containers(engine: Engine, values: Mapping[str, Any]) -> list[Row]:
             if current.state == "exited":
                 continue
         if test is None or test(record, current):
-            rows.append((record.get("created", 0), _row(container_id, record, current, now)))
+            row = _row(container_id, record, current, now)
+            if current.state == "running" and record.get("health"):
+                from rootless.engine.containers.health import suffix
+
+                row["Status"] += suffix(engine, record)
+            rows.append((record.get("created", 0), row))
     if abandoned:
         from rootless.engine.containers.removal import sweep
 

@@ -2,7 +2,8 @@
 
 Only where the caller has a ``NOTIFY_SOCKET``, as in a unit of ``Type=notify``. *conmon*: the engine says so when the
 program was started. *container*: the program itself does, on a socket of the monitor's that is mounted into the
-container; the monitor passes it on, and names itself as the main process. *ignore*: nobody.
+container; the monitor passes it on, and names itself as the main process. *healthy*: the monitor does, when the first
+check of the container's health succeeds. *ignore*: nobody.
 """
 
 from __future__ import annotations

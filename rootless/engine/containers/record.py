@@ -65,6 +65,7 @@ def describe(
         "userns": options.userns.mode if options.userns is not None else "",
         "user": options.user or source.config.get("User") or "",
         "seccomp": _seccomp(options),
+        "health": _health(options, source.config),
         "restart": [options.restart, options.restart_retries],
         "stop_signal": options.stop_signal or _image_stop_signal(source.config),
         "cidfile": options.cidfile,
@@ -74,6 +75,15 @@ def describe(
         "mounts": [],
         "anonymous": [],
     }
+
+
+def _health(options: RunOptions, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How the container's health is checked, see rootless.engine.options.health."""
+    if options.health is None and not config.get("Healthcheck") and options.sdnotify != "healthy":
+        return None
+    from rootless.engine.options.health import choose
+
+    return choose(options.health, config.get("Healthcheck"), options.sdnotify)
 
 
 def _image_stop_signal(config: Mapping[str, Any]) -> int:

@@ -46,8 +46,9 @@ def is_direct(record: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
     options = record["options"]
     wants_log = values.get("log_driver") in ("k8s-file", "json-file", "journald") or values.get("log_opt")
     notifies = "NOTIFY_SOCKET" in os.environ and options["sdnotify"] != "ignore"
+    checked = record.get("health")
     more = values.get("detach") or options["tty"] or options["attach"] or options["timeout"]
-    return bool(record["rm"] and not (more or wants_log or notifies))
+    return bool(record["rm"] and not (more or wants_log or notifies or checked))
 
 
 def direct(engine: Engine, container: Container, network: Network) -> int:

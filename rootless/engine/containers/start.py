@@ -72,13 +72,18 @@ def let_go(engine: Engine, container_id: str) -> None:
     """Start the program of a container that was initialized."""
     directory = engine.run_directory(container_id)
     found = state.read(directory)
-    launch.release(directory, b"")
+    launch.release(launch.knock(directory), b"")
     started = time.time_ns()
     found["started"] = True
     found["annotations"] = {STARTED: str(started)}
     state.write(directory, found)
     record_start(engine, container_id, started)
-    events.note(engine, "container", "start", container_id, engine.store.containers.load(container_id))
+    record = engine.store.containers.load(container_id)
+    events.note(engine, "container", "start", container_id, record)
+    if record.get("health"):
+        from rootless.engine.containers import healthcheck
+
+        healthcheck.begin(engine, record)
 
 
 def begin(

@@ -19,7 +19,8 @@ from storage.locks import is_held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from rootless.engine.context import Engine
 
@@ -133,13 +134,16 @@ def wait(engine: Engine, container_id: str, conditions: Sequence[str] = (), inte
     """Wait until a container is in one of the states ``conditions``, by default ended; its exit code, -1 for a state
     that has none. ``interval``: seconds between two looks, where the kernel cannot tell of the change."""
     wanted = {"exited" if word == "stopped" else word for word in conditions} or {"exited", "created"}
+    healths = wanted & {"healthy", "unhealthy"}
     code = -1
     while True:
         try:
-            engine.store.containers.load(container_id)
+            record = engine.store.containers.load(container_id)
         except NotFoundError:
             return code
         current = status(engine, container_id)
+        if healths and _has_health(engine, record, current, wanted):
+            return -1
         if current.state == "created" and not conditions:
             return 0
         if current.state in wanted:
@@ -153,6 +157,20 @@ def wait(engine: Engine, container_id: str, conditions: Sequence[str] = (), inte
             code = _await_end(engine, container_id, current, code)
         else:
             time.sleep(_LONGEST_NAP if current.state == "exited" else interval)
+
+
+def _has_health(engine: Engine, record: Mapping[str, Any], current: Status, wanted: set[str]) -> bool:
+    """Whether a container is as well, or as ill, as is waited for. Raises RootlessError if it never will be."""
+    from rootless.engine.containers.health import read
+
+    if not record.get("health"):
+        raise RootlessError(
+            f"cannot wait for the health of container {record['name']}: it has no defined healthcheck",
+            "give --health-cmd when the container is created, or use an image with a HEALTHCHECK",
+        )
+    if current.state == "exited" and "exited" not in wanted:
+        raise RootlessError(f"cannot wait for the health of container {record['name']}: it has ended")
+    return current.state in ALIVE and read(engine, record)["Status"] in wanted
 
 
 def _await_end(engine: Engine, container_id: str, current: Status, code: int) -> int:

@@ -161,6 +161,7 @@ def lead(
             streams.close_given()
             for handle in handles:
                 handle.wait_ready()
+            checks = _checks(engine, container, let_go)
             started = time.time_ns() if let_go else 0
             record_running(engine, container, process, control, started, restarts)
             if let_go:
@@ -168,7 +169,7 @@ def lead(
             events.note(engine, "container", "start" if let_go else "init", container.id, container.record)
             settings = _settings(engine, container, process, streams, handles, log, started, restarts)
             settings.update(listener=listener, owner=owner, lock=lock.fd, cgroup=control.path)
-            settings.update(notify=notifier.listener, manager=notifier.target)
+            settings.update(notify=notifier.listener, manager=notifier.target, health=checks)
             signals.block_all()  # once it is told of, it must not end by one before the monitor listens to them
             notifier.started()
             _let_caller_go(caller, process.pidfd)
@@ -282,6 +283,16 @@ def _settings(
         "exit": layout.container_exit(container.id),
         "reserve": layout.reserve,
     }
+
+
+def _checks(engine: Engine, container: Container, started: bool) -> dict[str, Any] | None:
+    """What the monitor is to know of the container's health check; None without one. Its health is unknown now."""
+    if not container.record.get("health"):
+        return None
+    from rootless.engine.containers import health
+
+    health.begin(engine, container.record)
+    return health.clock(container.record, started)
 
 
 def _let_caller_go(caller: wire.Channel | None, pidfd: int) -> None:

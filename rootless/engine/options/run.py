@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rootless.engine.options.device import Device
+    from rootless.engine.options.health import HealthOptions
     from rootless.engine.options.limits import Rlimit
     from rootless.engine.options.security import SecurityOptions
     from rootless.engine.options.userns import UserNamespace
@@ -34,6 +35,14 @@ LIMITS = (
 )  # fmt: skip
 """The flags of `rootless.engine.options.resources`."""
 
+HEALTH = (
+    "health_cmd", "health_interval", "health_timeout", "health_retries", "health_start_period", "health_on_failure",
+    "health_startup_cmd", "health_startup_interval", "health_startup_timeout", "health_startup_retries",
+    "health_startup_success", "health_log_destination", "health_max_log_count", "health_max_log_size",
+    "no_healthcheck",
+)  # fmt: skip
+"""The flags of `rootless.engine.options.health`."""
+
 RESTART_POLICIES = ("no", "on-failure", "always", "unless-stopped")
 LOG_DRIVERS = ("k8s-file", "json-file", "journald", "none", "passthrough")
 _STREAMS = ("stdin", "stdout", "stderr")
@@ -50,7 +59,7 @@ class RunOptions:
     __slots__ = (
         "add_host", "annotations", "attach", "cap_add", "cap_drop", "cgroup_parent", "cgroupns", "cgroups",
         "cidfile", "conmon_pidfile", "detach_keys", "devices", "dns", "dns_option", "dns_search", "entrypoint",
-        "env", "env_file", "env_host", "env_merge", "expose", "groups", "hardened", "hostname", "http_proxy",
+        "env", "env_file", "env_host", "env_merge", "expose", "groups", "hardened", "health", "hostname", "http_proxy",
         "image_volume", "init", "interactive", "ipc", "keep_groups", "labels", "log_driver", "log_path", "log_size",
         "log_tag", "mounts", "name", "nested", "network", "no_hosts", "oom_score_adj", "passwd", "pid", "pidfile",
         "ports", "preserve_fds", "privileged", "publish_all", "quiet", "read_only", "read_only_tmpfs", "replace",
@@ -127,6 +136,7 @@ class RunOptions:
         self.ulimit_host, self.rlimits = _ulimits(get("ulimit"))
         self.devices = _devices(get("device"))
         self.sysctls: list[str] = get("sysctl") or []
+        self.health = _health(values)
         self._numbers(values)
         if self.name:
             from rootless.engine.options.values import check_name
@@ -347,6 +357,14 @@ def _ulimits(entries: list[str] | None) -> tuple[bool, list[Rlimit]]:
     from rootless.engine.options.limits import parse_ulimits
 
     return parse_ulimits(entries)
+
+
+def _health(values: Mapping[str, Any]) -> HealthOptions | None:
+    if all(values.get(flag) in (None, False) for flag in HEALTH):
+        return None
+    from rootless.engine.options.health import HealthOptions
+
+    return HealthOptions(values)
 
 
 def _devices(entries: list[str] | None) -> list[Device]:
