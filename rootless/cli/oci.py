@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     Values = dict[str, Any]
 
-_PATIENCE = 10
-"""Seconds that a killed container may take to end."""
-
 
 def program_version(values: Values, args: list[str], global_values: Values) -> int:
     """``--version``: the first line has the name, as callers of a runtime expect."""
@@ -159,6 +156,7 @@ def delete(values: Values, args: list[str], global_values: Values) -> int:
 
 def _delete(record: Record, force: bool, global_values: Values) -> None:
     from rootless.cli import oci_signal
+    from rootless.cli.oci_run import PATIENCE, destroy
 
     found = record.read()
     status = record.status(found)
@@ -168,22 +166,10 @@ def _delete(record: Record, force: bool, global_values: Values) -> None:
             raise RootlessError(f"cannot delete the container {record.id}: it is {status}", hint)
         pidfd = oci_signal.open_init(found) if found["pid"] else -1
         if pidfd >= 0:
-            oci_signal.kill_and_wait(pidfd, _PATIENCE)
+            oci_signal.kill_and_wait(pidfd, PATIENCE)
     # Whoever runs it in the foreground deletes it as well, and then the lock says that it is gone.
     with record.lock():
-        _delete_rest(record, global_values)
-
-
-def _delete_rest(record: Record, global_values: Values) -> None:
-    """Delete what a killed runtime left behind, and do what it could not."""
-    from rootless.cli.oci_cgroup import forget
-    from rootless.cli.oci_run import after
-
-    found = record.read()
-    document = record.spec()
-    forget(found)
-    record.delete()
-    after(document, hooks.state_document(document, record.id, found.get("bundle", ""), 0, "stopped"), global_values)
+        destroy(record, record.read(), global_values)
 
 
 def features(values: Values, args: list[str], global_values: Values) -> int:

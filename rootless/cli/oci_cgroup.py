@@ -150,7 +150,7 @@ def update(values: Values, args: list[str], global_values: Values) -> int:
 
         try:
             fd = 0 if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            parts = []
+            parts: list[bytes] = []
             while (part := os.read(fd, _LARGEST)) and len(parts) < 64:
                 parts.append(part)
             wanted = jsonfast.loads(b"".join(parts))

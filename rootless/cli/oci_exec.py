@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 
 from rootless.cli import console
+from rootless.cli.oci_log import tell_notes
 from rootless.cli.oci_state import Record
-from rootless.cli.report import print_line
 from rootless.engine.containers.stdio import follow
 from rootless.errors import RootlessError, UsageError
 from rootless.runtime import bundle, descriptors, enter, hooks, validate
@@ -49,9 +49,7 @@ def run(values: Values, args: list[str], global_values: Values) -> int:
     joined = enter.enter(target, entry, cgroup=_below(found, values.get("cgroup")), state=document)
     target.close()
     try:
-        if global_values.get("debug"):
-            for note in joined.notes:
-                print_line(f"note: {note}")
+        tell_notes(global_values, joined.notes)
         if values.get("pid_file"):
             atomic.write(values["pid_file"], str(joined.pid).encode(), mode=0o644, durable=False)
         if socket:

@@ -20,6 +20,20 @@ def record(global_values: Mapping[str, Any], error: BaseException) -> None:
         append(global_values, "error", describe(error)[0])
 
 
+def warn(global_values: Mapping[str, Any], message: str) -> None:
+    """Tell the caller, and the log, of something that is amiss and hinders nothing."""
+    print_line(f"warning: {message}")
+    append(global_values, "warning", message)
+
+
+def tell_notes(global_values: Mapping[str, Any], notes: list[str]) -> None:
+    """What a start has left out goes to the log, and with ``--debug`` to the caller."""
+    for note in notes:
+        append(global_values, "warning", note)
+        if global_values.get("debug"):
+            print_line(f"note: {note}")
+
+
 def append(global_values: Mapping[str, Any], level: str, message: str) -> None:
     """Append a line to the file that ``--log`` names, if any. A file that cannot be written is told on stderr."""
     path = global_values.get("log")

@@ -8,18 +8,18 @@ from __future__ import annotations
 import os
 import time
 
-from rootless.cli import console
-from rootless.cli.oci_cgroup import Group
-from rootless.cli.oci_log import append
+from rootless.cli import console, oci_signal
+from rootless.cli.oci_cgroup import Group, forget
+from rootless.cli.oci_log import tell_notes, warn
 from rootless.cli.report import describe, print_line
 from rootless.engine.containers.stdio import follow
 from rootless.errors import RootlessError, UsageError
 from rootless.init import wire
-from rootless.linux import pidfd
-from rootless.linux.signals import SIGKILL
 from rootless.runtime import bundle, hooks, launch, plan, state, usermap, validate
 from rootless.runtime import process as processes
 from storage import atomic
+from storage.errors import NotFoundError as NotInStoreError
+from storage.locks import Lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from rootless.init.plan import Plan
     from rootless.runtime.spec import Extras, Spec
     from rootless.runtime.state import State
+
+PATIENCE = 10
+"""Seconds that a killed container may take to end."""
+_STARTING = "starting"
 
 
 def create(record: Record, values: Mapping[str, Any], global_values: Mapping[str, Any]) -> None:
@@ -51,47 +55,62 @@ def run(record: Record, values: Mapping[str, Any], global_values: Mapping[str, A
             if detach:
                 container.start()
                 return 0
-            return follow(container, interactive=True)
+            code = follow(container, interactive=True)
         except BaseException:
             container.close()
             container.delete()
             raise
-        finally:
-            if not (detach or values.get("keep")):
-                container.delete()
+        if not values.get("keep"):
+            container.delete()
+        return code
 
 
 def start(record: Record, global_values: Mapping[str, Any]) -> None:
-    """Let the program start of a container that was created."""
+    """Let the program start of a container that was created. If that fails nothing is left of it."""
+    starting = Lock(f"{record.directory}/{_STARTING}")
     found = record.read()
     status = record.status(found)
     if status != "created":
         raise RootlessError(f"cannot start the container {record.id}: it is {status}, not created")
+    if not starting.acquire(wait=False):
+        raise RootlessError(f"cannot start the container {record.id}: another command is starting it")
+    with starting:
+        spec = record.spec()
+        directory = found.get("bundle", "")
+        document = hooks.state_document(spec, record.id, directory, found["pid"], "created")
+        listener = processes.listener_of(spec.get("linux") or {})
+        channel = launch.knock(record.directory)
+        try:
+            launch.release(channel, document, listener)
+            found["started"] = True
+            record.write(found)
+            hooks.run(spec, "poststart", hooks.state_document(spec, record.id, directory, found["pid"], "running"))
+        except (RootlessError, OSError):
+            _give_up(record, found, global_values)
+            raise
+
+
+def _give_up(record: Record, found: State, global_values: Mapping[str, Any]) -> None:
+    """End a container that could not be started as its Spec wants it, and destroy it, unless somebody else does."""
+    pidfd = oci_signal.open_init(found)
+    if pidfd >= 0:
+        oci_signal.kill_and_wait(pidfd, PATIENCE)
+    try:
+        with record.lock():
+            destroy(record, found, global_values)
+    except NotInStoreError:
+        pass
+
+
+def destroy(record: Record, found: State, global_values: Mapping[str, Any]) -> None:
+    """Remove what is kept of a container that has ended, and run its poststop hooks; the caller holds the lock.
+
+    Source: runtime.md, "Lifecycle", steps 12 and 13.
+    """
     spec = record.spec()
-    directory = found.get("bundle", "")
-    document = hooks.state_document(spec, record.id, directory, found["pid"], "created")
-    listener = processes.listener_of(spec.get("linux") or {})
-    try:
-        launch.release(record.directory, document, listener)
-    except RootlessError:
-        if listener:
-            # The program waits for an answer that nobody can give.
-            end(found)
-        raise
-    found["started"] = True
-    record.write(found)
-    hooks.run(spec, "poststart", hooks.state_document(spec, record.id, directory, found["pid"], "running"))
-
-
-def end(found: State) -> None:
-    """Kill the container's first process, if it is still the one that was recorded."""
-    try:
-        descriptor = pidfd.pidfd_open(found["pid"])
-    except ProcessLookupError:
-        return
-    if state.status(found) != "exited":
-        pidfd.pidfd_send_signal(descriptor, SIGKILL)
-    os.close(descriptor)
+    forget(found)
+    record.delete()
+    after(spec, hooks.state_document(spec, record.id, found.get("bundle", ""), 0, "stopped"), global_values)
 
 
 def _read(values: Mapping[str, Any], global_values: Mapping[str, Any]) -> tuple[tuple[str, Spec], Plan]:
@@ -132,9 +151,7 @@ def after(spec: Spec, document: bytes, global_values: Mapping[str, Any]) -> None
         try:
             hooks.run({"hooks": {"poststop": [hook]}}, "poststop", document)
         except (RootlessError, OSError) as error:
-            message = describe(error)[0]
-            print_line(f"warning: {message}")
-            append(global_values, "warning", message)
+            warn(global_values, describe(error)[0])
 
 
 class Container:
@@ -165,6 +182,8 @@ class Container:
 
     def create(self, compiled: Plan, detached: wire.Detached) -> None:
         """Make it. If that fails nothing is left of it, and its poststop hooks have run."""
+        for warning in compiled.warnings:
+            warn(self._globals, warning)
         try:
             socket = self._console(compiled.terminal, detached)
             # What `start`, `exec` and `delete` do is that of the moment of creation (runtime.md, "Create").
@@ -181,7 +200,7 @@ class Container:
             self._group.let_go()
             if detached.gate >= 0:
                 os.close(detached.gate)
-            self._tell(self._process)
+            self._tell(self._process, compiled.warnings)
             if socket:
                 console.send(socket, self.console_fd)
                 self.console_fd = -1
@@ -202,10 +221,9 @@ class Container:
             raise RootlessError("cannot use --console-socket: the process of config.json has no terminal")
         return str(path)
 
-    def _tell(self, process: launch.Process) -> None:
-        if self._globals.get("debug"):
-            for note in [*process.notes, *(self._group.notes if self._group else ())]:
-                print_line(f"note: {note}")
+    def _tell(self, process: launch.Process, told: list[str]) -> None:
+        notes = [*process.notes, *(self._group.notes if self._group else ())]
+        tell_notes(self._globals, [note for note in notes if note not in told])
         self.pidfd, self.console_fd = process.pidfd, process.console_fd
         self._record.write(self._state)
         if self._values.get("pid_file"):

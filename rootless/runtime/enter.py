@@ -154,8 +154,9 @@ def compile(process: Process, linux: Linux, extras: Extras) -> Entry:  # noqa: A
     size = process.get("consoleSize")
     apparmor, selinux = processes.labels(process)
     call_filter = processes.call_filter(linux, process, extras)
-    powers = Powers(processes.capabilities(process), process.get("noNewPrivileges", False))
-    return Entry(
+    left_out: list[str] = []
+    powers = Powers(processes.capabilities(process, left_out), process.get("noNewPrivileges", False))
+    entry = Entry(
         arguments=process["args"],
         environment=processes.environment(process),
         cwd=process.get("cwd") or "/",
@@ -174,6 +175,8 @@ def compile(process: Process, linux: Linux, extras: Extras) -> Entry:  # noqa: A
         console_size=(size["height"], size["width"]) if size else (0, 0),
         preserved=list(range(3, 3 + extras.get("preserve_fds", 0))),
     )
+    entry.notes += left_out
+    return entry
 
 
 class Joined:

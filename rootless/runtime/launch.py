@@ -163,17 +163,23 @@ def _send_state(channel: Channel, kind: int, state: bytes) -> None:
     os.close(memory)
 
 
-def release(directory: str, state: bytes, listener: Listener | None = None) -> None:
-    """Let the program start of a container whose init waits at the gate (`GATE`) in ``directory``.
+def knock(directory: str) -> Channel:
+    """A connection to the init that waits for its start at the gate (`GATE`) in ``directory``.
 
-    ``state`` is for the ``startContainer`` hooks and for the ``listener`` (`runtime.process.listener`). Raises
-    ``RootlessError``; also when nobody waits there. When the listener could not be told, the caller is to end the
-    container.
+    Raises ``RootlessError`` where nobody waits.
     """
     try:
-        channel = wire.connect(directory, GATE)
+        return wire.connect(directory, GATE)
     except OSError:
         raise RootlessError("cannot start the container: it does not wait for its start") from None
+
+
+def release(channel: Channel, state: bytes, listener: Listener | None = None) -> None:
+    """Let the program start of the init that ``channel`` leads to.
+
+    ``state`` is for the ``startContainer`` hooks and for the ``listener`` (`runtime.process.listener`). Raises
+    ``RootlessError``; the caller is to end the container then, which may wait for a listener that was not told.
+    """
     try:
         _let_go(channel, state, listener)
     finally:
