@@ -96,8 +96,24 @@ def drop_ids(plan: Plan, identity: Identity, site: Site) -> None:
     os.setresgid(identity.gid, identity.gid, identity.gid)
     os.setresuid(identity.uid, identity.uid, identity.uid)
     held = 1 << caps.CAP_SYS_ADMIN if plan.seccomp and not plan.no_new_privileges else 0
-    caps.capset(sets.effective | held, sets.permitted | held, sets.inheritable)
+    try:
+        caps.capset(sets.effective | held, sets.permitted | held, sets.inheritable)
+    except PermissionError:
+        keep_own(sets, site)
+        caps.capset(sets.effective | held, sets.permitted | held, sets.inheritable)
     caps.set_ambient(sets.ambient)
+
+
+def keep_own(sets: Capabilities, site: Site) -> None:
+    """Leave out what cannot be granted, as the caller itself lacks it (config.md, "Linux Process")."""
+    own = caps.permitted()
+    lost = sets.permitted & ~own
+    sets.permitted &= own
+    sets.effective &= own
+    sets.inheritable &= own
+    sets.ambient &= own
+    numbers = " ".join(str(number) for number in range(lost.bit_length()) if lost >> number & 1)
+    site.notes.append(f"capabilities that the caller lacks are left out, by number: {numbers}")
 
 
 def lock(plan: Plan) -> None:

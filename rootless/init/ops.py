@@ -189,8 +189,11 @@ class NewMount:
         if self.kind == "proc":
             self._attach_proc(site)
             return
+        options = self.options
+        if self.kind == "tmpfs" and not self.copy_up and not any(key == "mode" for key, _ in options):
+            options = [*options, *self._mode_there(site)]
         try:
-            mount = new_mount(self.kind, self.options, 0 if self.copy_up else self.attributes, self.source)
+            mount = new_mount(self.kind, options, 0 if self.copy_up else self.attributes, self.source)
         except OSError as error:
             if self.kind == "sysfs" and error.errno == errno.EPERM:
                 mount = host_tree("/sys", self.attributes | MOUNT_ATTR_RDONLY)
@@ -211,6 +214,16 @@ class NewMount:
             site.devpts = mount
         else:
             os.close(mount)
+
+    def _mode_there(self, site: Site) -> list[tuple[str, str | None]]:
+        """The mode of the directory that the mount is to hide, as an option: it stays what it was."""
+        try:
+            there = open_inside(site.root, self.target, O_PATH | os.O_DIRECTORY)
+        except OSError:
+            return []
+        mode = os.fstat(there).st_mode & 0o7777
+        os.close(there)
+        return [("mode", f"{mode:o}")]
 
     def _refused(self, error: OSError) -> RootlessError:
         reason = os.strerror(error.errno or errno.EINVAL)

@@ -94,7 +94,7 @@ class Plan:
         "idmapped", "joined", "keep_keyring", "limits", "listener", "make_cwd", "masked", "memory_policy",
         "namespaces", "net_devices", "no_new_privileges", "no_pivot", "oom_score_adj", "operations", "passwd_entry",
         "persona", "preserve_fds", "read_only_paths", "reaper", "root_propagation", "root_read_only", "rootfs",
-        "seccomp", "seccomp_flags", "selinux", "sysctls", "terminal", "time_offsets", "user", "wait_attached",
+        "seccomp", "selinux", "sysctls", "terminal", "time_offsets", "user", "wait_attached",
         "warnings",
     )  # fmt: skip
 
@@ -141,7 +141,6 @@ class Plan:
         attributes: Attributes | None = None,
         memory_policy: tuple[int, bytes] | None = None,
         time_offsets: bytes = b"",
-        seccomp_flags: int = 0,
         listener: Listener | None = None,
         net_devices: list[tuple[str, str]] | None = None,
         idmapped: bool = False,
@@ -187,7 +186,6 @@ class Plan:
         self.attributes = attributes
         self.memory_policy = memory_policy
         self.time_offsets = time_offsets
-        self.seccomp_flags = seccomp_flags
         self.listener = listener
         self.net_devices = net_devices or []
         self.idmapped = idmapped
@@ -214,6 +212,12 @@ class Plan:
         lines += [f"domainname: {self.domainname}"] if self.domainname else []
         lines += [f"mask: {path}" for path in self.masked] + [f"read-only: {path}" for path in self.read_only_paths]
         lines += ["read-only: /"] if self.root_read_only else []
+        lines += [f"offset of a clock: {line}" for line in self.time_offsets.decode().splitlines()]
+        lines += [f"network device: {host} as {name}" for host, name in self.net_devices]
+        lines += self.attributes.text if self.attributes else []
+        if self.memory_policy:
+            mode, nodes = self.memory_policy
+            lines.append(f"memory policy: {mode:#x} of the nodes {int.from_bytes(nodes, 'little'):#x}")
         lines += [f"limit: {limit.name} {limit.soft}:{limit.hard}" for limit in self.limits]
         user = self.user
         who = user.text if user.text is not None else f"{user.uid}:{user.gid}"
@@ -221,6 +225,7 @@ class Plan:
         lines.append(f"capabilities: {self.capabilities!r}")
         lines.append(f"no_new_privs: {self.no_new_privileges}")
         lines.append(f"seccomp: {f'{len(self.seccomp) // 8} instructions' if self.seccomp else 'none'}")
+        lines += [f"seccomp listener: {self.listener.path}"] if self.listener else []
         lines += [f"apparmor: {self.apparmor}"] if self.apparmor else []
         lines += [f"selinux: {self.selinux}"] if self.selinux else []
         lines.append(f"cwd: {self.cwd}{' (made if missing)' if self.make_cwd else ''}")

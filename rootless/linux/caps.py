@@ -5,13 +5,15 @@ Sets are whole numbers with bit N for capability N.
 
 from __future__ import annotations
 
-from _struct import pack
+from _struct import pack, unpack_from
 
 from rootless.linux.libc import (
     PR_CAP_AMBIENT,
     PR_CAPBSET_DROP,
     PR_CAPBSET_READ,
+    buffer,
     c_char_p,
+    c_void_p,
     fail,
     function,
     prctl,
@@ -24,6 +26,7 @@ _AMBIENT_RAISE, _AMBIENT_CLEAR_ALL = 2, 4
 _LOW = 0xFFFFFFFF
 
 _capset = function("capset", c_char_p, c_char_p)
+_capget = function("capget", c_char_p, c_void_p)
 
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:
@@ -35,6 +38,15 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
     )  # fmt: skip
     if _capset(pack("Ii", _VERSION_3, 0), data):
         fail("capset")
+
+
+def permitted() -> int:
+    """The permitted set of the calling thread."""
+    data, address = buffer(24)
+    if _capget(pack("Ii", _VERSION_3, 0), address):
+        fail("capget")
+    low, high = unpack_from("4xI8xI", data)
+    return int(low | high << 32)
 
 
 def effective() -> int:
