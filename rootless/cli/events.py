@@ -65,13 +65,17 @@ def _shape(event: Event) -> Values:
     shown["Type"] = event["Type"]
     attributes = dict(event["Attributes"])
     for key in _HEALTH:
-        if attributes.get(key):
+        if event["Status"] == "health_status" and attributes.get(key):
             text = attributes.pop(key)
-            shown[key] = int(text) if key == _STREAK and text.isdigit() else text
+            shown[key] = _count(text) if key == _STREAK else text
     if attributes.get("Error"):
         shown["Error"] = attributes["Error"]
     shown["Attributes"] = attributes or None
     return shown
+
+
+def _count(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def _fields(event: Event, full: bool) -> Values:
@@ -82,7 +86,7 @@ def _fields(event: Event, full: bool) -> Values:
         "ContainerExitCode": event.get("ContainerExitCode"),
         "ContainerInspectData": "",
         "Error": attributes.get("Error", ""),
-        "HealthFailingStreak": int(attributes.get(_STREAK) or 0),
+        "HealthFailingStreak": _count(attributes.get(_STREAK, "")),
         "HealthLog": attributes.get("health_log", ""),
         "HealthStatus": attributes.get("health_status", ""),
         "ID": event["ID"],

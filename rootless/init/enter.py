@@ -27,7 +27,7 @@ from rootless.init.identity import resolve
 from rootless.init.plan import Capabilities
 from rootless.init.seal import seal
 from rootless.linux import arguments, libc, signals
-from rootless.linux.libc import PR_SET_DUMPABLE, prctl
+from rootless.linux.libc import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl
 from rootless.linux.path import O_PATH, openat2
 
 TYPE_CHECKING = False
@@ -62,15 +62,16 @@ class Entry:
     as CLONE_NEW*. ``cgroup``: the directory of the control group to join, empty for none, and ``cgroup_procs`` its
     cgroup.procs, opened for writing. ``for_root`` and ``for_others``: the powers of uid 0 and of every other user.
     ``preserved``: descriptors that the program gets beside 0, 1 and 2, under their numbers. ``terminal``: it gets one
-    of the container's own, of ``console_size`` (rows, columns). ``proc``: the host's procfs. ``notes``: what was left
+    of the container's own, of ``console_size`` (rows, columns). ``adopts``: what is orphaned below the program becomes
+    its child, as long as it lives, instead of the container's. ``proc``: the host's procfs. ``notes``: what was left
     out.
     """
 
     __slots__ = (
-        "apparmor", "arguments", "attributes", "capabilities", "cgroup", "cgroup_procs", "console_size", "cwd",
-        "environment", "for_others", "for_root", "idmap", "limits", "listener", "namespaces", "no_new_privileges",
-        "notes", "oom_score_adj", "persona", "pid", "pidfd", "preserved", "proc", "seccomp", "selinux", "terminal",
-        "user",
+        "adopts", "apparmor", "arguments", "attributes", "capabilities", "cgroup", "cgroup_procs", "console_size",
+        "cwd", "environment", "for_others", "for_root", "idmap", "limits", "listener", "namespaces",
+        "no_new_privileges", "notes", "oom_score_adj", "persona", "pid", "pidfd", "preserved", "proc", "seccomp",
+        "selinux", "terminal", "user",
     )  # fmt: skip
 
     def __init__(
@@ -119,6 +120,7 @@ class Entry:
         self.cgroup = ""
         self.cgroup_procs = -1
         self.proc = -1
+        self.adopts = False
         # Found on the way.
         self.capabilities = Capabilities()
         self.no_new_privileges = False
@@ -222,6 +224,8 @@ def _run(entry: Entry, caller: Channel, streams: tuple[int, int, int]) -> NoRetu
 def _become(entry: Entry, caller: Channel, streams: tuple[int, int, int]) -> NoReturn:
     """The steps inside the container, in their order; it returns only by raising."""
     os.setsid()
+    if entry.adopts:
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     # 1. Root of the container; a keyring of its own.
     _become_root(entry)

@@ -1,4 +1,4 @@
-"""The monitor's program: ``python -IS __main__.py FD``. ``FD`` holds the settings, see `supervisor.Settings`."""
+"""The monitor's program: ``python -IS __main__.py FD``. ``FD`` holds the settings, see `rootless.monitor.settings`."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from rootless.monitor import notify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rootless.monitor.supervisor import Settings
+    from rootless.monitor.settings import Settings
 
 _IGNORED = (1, 2, 13)  # SIGHUP, SIGINT, SIGPIPE: the monitor's own business
 

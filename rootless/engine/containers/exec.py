@@ -83,15 +83,16 @@ def begin(
     descriptors: Sequence[int],
     streams: tuple[int, int, int],
     *,
-    told: bool = True,
+    check: bool = False,
 ) -> Session:
     """Bring the process into the container, up to its start. ``streams`` become its 0, 1 and 2 without a terminal.
 
-    ``told``: the log of events tells of it.
+    ``check``: it is one of the container's health. No event tells of it, and its orphans stay below it.
     """
     record = engine.store.containers.load(container_id)
     spec = read_json(engine.store.layout.container_spec(container_id), container_id)
     entry = describe(record, spec, values, command, descriptors)
+    entry.adopts = check
     try:
         found = state.read(engine.run_directory(container_id))
     except FileNotFoundError:
@@ -101,7 +102,7 @@ def begin(
         ) from None
     target = enter.find(found)
     try:
-        return Session(engine, record, enter.enter(target, entry, streams), told)
+        return Session(engine, record, enter.enter(target, entry, streams), told=not check)
     finally:
         target.close()
 
@@ -199,7 +200,7 @@ class Session:
 
     __slots__ = ("_engine", "_record", "_told", "id", "process")
 
-    def __init__(self, engine: Engine, record: Mapping[str, Any], process: Joined, told: bool) -> None:
+    def __init__(self, engine: Engine, record: Mapping[str, Any], process: Joined, *, told: bool) -> None:
         self._engine = engine
         self._record = record
         self._told = told

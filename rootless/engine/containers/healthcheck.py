@@ -39,7 +39,7 @@ _PATIENCE = 5000  # milliseconds for which the monitor may be busy
 _ENDING = 200  # milliseconds after which a container that takes its processes with it has ended
 _TIMED_OUT = -1
 _SIGKILLED = 128 + 9
-_ROUNDS = 32
+_ROUNDS = 64
 
 
 def run(engine: Engine, container_id: str, name: str) -> str:
@@ -146,7 +146,7 @@ def _execute(engine: Engine, container_id: str, check: Mapping[str, Any], limit:
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
         try:
-            session = sessions.begin(engine, container_id, {}, command(check), (), (null, writer, writer), told=False)
+            session = sessions.begin(engine, container_id, {}, command(check), (), (null, writer, writer), check=True)
         finally:
             os.close(writer)
             os.close(null)
@@ -201,25 +201,32 @@ def _collect(process: Joined, reader: int, seconds: float, limit: int) -> tuple[
 
 
 def _kill(process: Joined) -> None:
-    """Kill the process and all that it has started, in sessions of their own or not."""
+    """Kill the process and all that it has started. It adopts its orphans, so none of them gets away."""
+    held: dict[tuple[int, int], int] = {}
+    # They are stopped first: then no more come.
     for _ in range(_ROUNDS):
-        found = _family(process.pid)
+        found = [entry for entry in _family(process.pid) if entry not in held]
         if not found:
             break
-        for pid, start in found.items():
+        for pid, start in found:
             try:
                 pidfd = pidfd_open(pid)
             except OSError:
                 continue
+            held[pid, start] = pidfd
             if runtime_state.start_time(pid) == start:
-                pidfd_send_signal(pidfd, signals.SIGKILL)
-            os.close(pidfd)
+                pidfd_send_signal(pidfd, signals.SIGSTOP)
+    for (pid, start), pidfd in held.items():
+        if runtime_state.start_time(pid) == start:
+            pidfd_send_signal(pidfd, signals.SIGKILL)
+        os.close(pidfd)
     process.kill(signals.SIGKILL)  # also where /proc hides it
 
 
-def _family(leader: int) -> dict[int, int]:
-    """{pid: start time} of the processes of the leader's session, of its descendants, and of theirs, that live."""
-    table: dict[int, tuple[int, int, int]] = {}
+def _family(leader: int) -> list[tuple[int, int]]:
+    """(pid, start time) of a process and its descendants, as far as they live."""
+    parents: dict[int, list[int]] = {}
+    starts: dict[int, int] = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
@@ -229,10 +236,9 @@ def _family(leader: int) -> dict[int, int]:
         except OSError:
             continue
         if fields[0] not in (b"Z", b"X"):
-            table[int(name)] = (int(fields[1]), int(fields[3]), int(fields[19]))
-    found = {pid for pid, (_, session, _) in table.items() if session == leader or pid == leader}
-    while True:
-        more = {pid for pid, (parent, _, _) in table.items() if parent in found or parent == leader} - found
-        if not more:
-            return {pid: table[pid][2] for pid in found}
-        found |= more
+            parents.setdefault(int(fields[1]), []).append(int(name))
+            starts[int(name)] = int(fields[19])
+    found = [leader] if leader in starts else []
+    for pid in found:
+        found += parents.get(pid, ())
+    return [(pid, starts[pid]) for pid in found]

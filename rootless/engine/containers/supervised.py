@@ -250,7 +250,7 @@ def _settings(
     started: int,
     restarts: int,
 ) -> dict[str, Any]:
-    """What the monitor is to know, see rootless.monitor.supervisor.Settings."""
+    """What the monitor is to know, see rootless.monitor.settings."""
     options = container.record["options"]
     layout = engine.store.layout
     policy, retries = container.record.get("restart") or ("no", 0)
