@@ -36,7 +36,7 @@ ALIASES: dict[str, str] = {
     "container list": "ps", "container logs": "logs", "container ls": "ps", "container mount": "mount",
     "container pause": "pause", "container port": "port", "container ps": "ps", "container rename": "rename",
     "container restart": "restart", "container rm": "rm", "container run": "run", "container start": "start",
-    "container stats": "stats", "container stop": "stop", "container umount": "unmount",
+    "container stats": "stats", "container stop": "stop", "container top": "top", "container umount": "unmount",
     "container unmount": "unmount", "container unpause": "unpause", "container update": "update",
     "container wait": "wait", "image history": "history", "image import": "import", "image list": "images",
     "image load": "load", "image ls": "images", "image pull": "pull", "image rm": "rmi", "image tag": "tag",
@@ -167,6 +167,9 @@ COMMANDS: dict[str, Entry] = {
         "--blkio-weight-device": "list", "--device-read-bps": "csv", "--device-write-bps": "csv",
         "--device-read-iops": "csv", "--device-write-iops": "csv", "--cgroup-conf": "list", "--latest": "bool",
         "-l": "--latest",
+    }),
+    "top": ("top:top", False, 0, -1, {
+        "--latest": "bool", "-l": "--latest",
     }),
     "stats": ("resources:stats", True, 0, -1, {
         "--all": "bool", "-a": "--all", "--format": "text", "--interval": "number", "-i": "--interval",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rootless.cli.declare.command import Command
-from rootless.cli.declare.complete import containers
+from rootless.cli.declare.complete import container_first, containers
 from rootless.cli.declare.options import Arguments, commas, flag, many, number, panel, text
 
 LIMITS = panel(
@@ -73,6 +73,16 @@ COMMANDS = (
         Arguments("CONTAINER", 0, 1, containers),
         panel="Containers",
         examples=("rootless update --memory 1g --cpus 2 web",),
+    ),
+    Command(
+        ("top", "container top"),
+        "top:top",
+        "Show the processes of a running container.",
+        (flag("--latest", "-l", help="Those of the container that was created last."),),
+        Arguments("CONTAINER [COLUMN...|PS-OPTION...]", complete=container_first),
+        interspersed=False,
+        panel="Containers",
+        examples=("rootless top web", "rootless top web pid,hpid,huser,args", "rootless top web -o pid,args"),
     ),
     Command(
         ("stats", "container stats"),
