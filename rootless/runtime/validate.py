@@ -76,6 +76,7 @@ def check(spec: Spec) -> None:
     if linux.get("netDevices"):
         _net_devices(linux["netDevices"], names)
     _sysctls(linux.get("sysctl", {}), names)
+    _path(linux.get("cgroupsPath") or "", "linux.cgroupsPath")
     for key in ("maskedPaths", "readonlyPaths"):
         _strings(linux.get(key) or [], f"linux.{key}", absolute=True)
     _hooks(spec.get("hooks") or {})

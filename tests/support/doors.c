@@ -10,9 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -204,6 +207,44 @@ static void steal(void)
     printf("seen %ld\nloot %ld\n", seen, loot);
 }
 
+/* A hierarchy of control groups version 1, whose release_agent the host runs, and the device of the memory. */
+static void control_groups(void)
+{
+    static const char *const options[] = {"memory", "pids", "rdma", "none,name=rootless-test"};
+    for (int nested = 0; nested < 2; nested++) {
+        pid_t child = fork();
+        if (child == 0) {
+            if (nested)
+                say("nested", -1, unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWCGROUP));
+            for (int index = 0; index < 4; index++) {
+                int mounted = mount("none", "/tmp", "cgroup", 0, options[index]);
+                say(nested ? "nested-mount" : "mount", index, mounted);
+                int fd = mounted ? -1 : open("/tmp/release_agent", O_WRONLY);
+                if (fd >= 0)
+                    say("agent", index, write(fd, "/evil\n", 6));
+                if (!mounted)
+                    umount2("/tmp", MNT_DETACH);
+            }
+            _exit(0);
+        }
+        waitpid(child, NULL, 0);
+    }
+    say("mknod", -1, mknod("/tmp/mem", S_IFCHR | 0600, makedev(1, 1)));
+    say("open", -1, open("/tmp/mem", O_RDONLY));
+    say("mknod-disk", -1, mknod("/tmp/disk", S_IFBLK | 0600, makedev(8, 0)));
+    say("open-disk", -1, open("/tmp/disk", O_RDONLY));
+}
+
+/* How many descriptors there can be, and what the kernel says to one more. */
+static void descriptors(void)
+{
+    long count = 0;
+    while (open("/dev/null", O_RDONLY) >= 0)
+        count++;
+    say("more", -1, -1);
+    printf("count %ld\n", count);
+}
+
 int main(int argc, char **argv)
 {
     const char *doors = argc > 1 ? argv[1] : "";
@@ -217,6 +258,10 @@ int main(int argc, char **argv)
         keys(atol(argv[2]));
     else if (!strcmp(doors, "other-interfaces"))
         other_interfaces();
+    else if (!strcmp(doors, "control-groups"))
+        control_groups();
+    else if (!strcmp(doors, "descriptors"))
+        descriptors();
     else if (!strcmp(doors, "steal"))
         steal();
     else
