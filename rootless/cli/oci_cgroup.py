@@ -72,9 +72,12 @@ class Group:
 
 
 def forget(found: State) -> None:
-    """Remove the control group of a container that has ended."""
+    """Remove the control group of a container that has ended, with what it left behind without a pid namespace."""
     if found.get("cgroup"):
-        Cgroup(found["cgroup"]).delete()
+        group = Cgroup(found["cgroup"])
+        if group.populated():
+            group.kill()
+        group.delete()
 
 
 def _running(record: Record, what: str) -> State:

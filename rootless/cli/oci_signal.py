@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 
+from rootless.cgroups.v2 import Cgroup
 from rootless.errors import RootlessError, UsageError
 from rootless.linux import libc, signals
 from rootless.linux.libc import CLONE_NEWPID, CLONE_NEWUSER
@@ -59,7 +60,8 @@ def send_to_all(found: State, pidfd: int, number: int) -> None:
     """Send a signal to every process of the container, those in namespaces below its own included.
 
     A child joins the container's pid namespace and there calls kill(2) with -1, which spares the first process and the
-    caller: unlike a walk through /proc this misses no process that is being made.
+    caller: unlike a walk through /proc this misses no process that is being made. A container without such a namespace
+    has its control group; frozen, nobody in there makes a process, or gives its number to another.
     """
     pid = found["pid"]
     try:
@@ -67,9 +69,12 @@ def send_to_all(found: State, pidfd: int, number: int) -> None:
         own_pids = _other(pid, "pid")
     except OSError as error:
         raise RootlessError(f"cannot look at the container's namespaces: {error.strerror}") from None
+    if not own_pids and found.get("cgroup"):
+        _send_to_group(Cgroup(found["cgroup"]), number)
+        return
     if not own_pids:
         raise RootlessError(
-            "cannot send the signal to all: the container has no pid namespace of its own",
+            "cannot send the signal to all: the container has neither a pid namespace nor a control group of its own",
             "leave --all away: the signal goes to the container's first process",
         )
     if number == signals.SIGKILL:
@@ -82,6 +87,24 @@ def send_to_all(found: State, pidfd: int, number: int) -> None:
     if code:
         raise RootlessError(f"cannot send the signal to all processes of the container: {os.strerror(abs(code))}")
     send(pidfd, number)
+
+
+def _send_to_group(group: Cgroup, number: int) -> None:
+    if number == signals.SIGKILL:
+        group.kill()
+        return
+    was_frozen = group.frozen()
+    if not was_frozen:
+        group.freeze()
+    try:
+        for pid in group.pids():
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+    finally:
+        if not was_frozen:
+            group.thaw()
 
 
 def _other(pid: int, kind: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -272,16 +273,30 @@ def test_run_keeps_input_output_and_error_apart(box: Box) -> None:
     assert done == (0, "given\n", "error\n")
 
 
-def test_kill_all(box: Box) -> None:
+@pytest.fixture
+def pair(box: Box) -> Iterator[tuple[Box, int]]:
+    """A container of two processes in the host's pid namespace, in a cgroup of its own, and the pid of the second."""
     box.host_namespace("pid")  # else the kernel ends them all with the first
     box.drop_mount("/proc")
     box.bind("/proc", "/proc")
     box.needs_cgroup()
     started = box.launch("sh", "-c", "sh -c 'echo $$; exec sleep 1000' & exec sleep 1000")
     until(lambda: started.texts()[0].endswith("\n"))
-    child = int(started.texts()[0])
-    box.kill("KILL", "--all")
+    yield box, int(started.texts()[0])
+
+
+@pytest.mark.parametrize("name", ["KILL", "TERM"])
+def test_kill_all(pair: tuple[Box, int], name: str) -> None:
+    box, child = pair
+    box.kill(name, "--all")
     box.wait()
+    until(lambda: not Path(f"/proc/{child}/exe").exists())
+
+
+def test_delete_ends_what_the_program_left_behind(pair: tuple[Box, int]) -> None:
+    box, child = pair
+    box.stop()
+    box.delete("--force")
     until(lambda: not Path(f"/proc/{child}/exe").exists())
 
 

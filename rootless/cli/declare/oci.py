@@ -111,7 +111,7 @@ COMMANDS = (
         ("kill",),
         "oci:kill",
         "Send a signal, by default TERM, to the first process of a container.",
-        (flag("--all", "-a", help="Send it to every process in the container's own pid namespace."),),
+        (flag("--all", "-a", help="Send it to every process of the container."),),
         Arguments("ID [SIGNAL]", 1, 2, oci_containers),
         examples=("rootless-oci kill box KILL",),
     ),
