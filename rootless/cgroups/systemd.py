@@ -128,7 +128,8 @@ class Bus:
     def start(self, scope: Scope) -> None:
         """Make a scope and wait until its processes are in it.
 
-        Their own group tells that, so that nobody has to listen to everything that systemd does meanwhile.
+        Their own groups tell that, so that nobody has to listen to everything that systemd does meanwhile. Out of a
+        login session they are moved one by one.
         """
         properties = [
             ("Description", ("s", scope.description)),
@@ -148,7 +149,7 @@ class Bus:
             # What is left of an earlier run, whose processes are gone or going: nobody else uses the name.
             self._clear(scope.unit)
             job = self.call(*arguments)[0]
-        self._await(job, scope.unit, lambda: _is_in(scope.pids[0], scope.unit))
+        self._await(job, scope.unit, lambda: all(_is_in(pid, scope.unit) for pid in scope.pids))
 
     def stop(self, unit: str) -> None:
         """Stop a unit and wait until it is gone; one that is not there is none."""

@@ -178,6 +178,11 @@ def _join_cgroup(entry: Entry) -> None:
     try:
         try:
             os.write(entry.cgroup_procs, b"0")
+        except PermissionError:
+            # Of the tree that holds both a login session and the container the user owns nothing: systemd moves it.
+            from rootless.cgroups.placement import join
+
+            join(_current_cgroup(entry) or entry.cgroup, os.getpid())
         except OSError as error:
             # The container has made groups below its own, and a group with such ones has no processes (cgroups(7)).
             below = _current_cgroup(entry) if error.errno in (errno.EBUSY, errno.EOPNOTSUPP) else ""
