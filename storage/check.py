@@ -109,7 +109,10 @@ def _containers(store: Store, progress: Callable[[str], None], delete_tree: Dele
             record = store.containers.load(container_id)
         except StorageError as error:
             remove = partial(store.containers.remove, container_id, delete_tree)
-            yield Problem("container", container_id, error.message, remove, True)
+            if store.containers.is_unwritten(container_id):
+                yield Problem("leftover", container_id, "a container that was not to outlive a power cut", remove)
+            else:
+                yield Problem("container", container_id, error.message, remove, True)
             continue
         name = record["name"]
         if not is_name(name):
@@ -119,8 +122,10 @@ def _containers(store: Store, progress: Callable[[str], None], delete_tree: Dele
                           partial(store.containers.claim_name, container_id))
         for path in (layout.container_spec(container_id), layout.container_exit(container_id)):
             if os.path.lexists(path) and _json(path) is None:
-                yield Problem("container", container_id, f"{os.path.basename(path)} is damaged",
-                              partial(os.unlink, path))
+                kind, text = "container", f"{os.path.basename(path)} is damaged"
+                if path == layout.container_exit(container_id) and not os.lstat(path).st_size:
+                    kind, text = "leftover", "the power was cut before it was on disk how it ended"
+                yield Problem(kind, container_id, text, partial(os.unlink, path))
 
 
 def _names(store: Store, progress: Callable[[str], None], _: DeleteTree | None) -> Iterator[Problem]:

@@ -137,6 +137,20 @@ class Containers:
                 self.damaged.append((container_id, error.message))
         return found
 
+    def is_unwritten(self, container_id: str) -> bool:
+        """Is this what a power cut left of a container that was not to outlive one (``durable=False``)?
+
+        Its record is empty, and so is whatever else was written to its directory: of any other container the record is
+        on disk before it has its place there.
+        """
+        try:
+            if os.lstat(self._layout.container_record(container_id)).st_size:
+                return False
+            with os.scandir(self._layout.container(container_id)) as entries:
+                return not any(entry.is_file(follow_symlinks=False) and entry.stat().st_size for entry in entries)
+        except OSError:
+            return False
+
     # Changing
 
     def lock(self, container_id: str) -> Lock:

@@ -141,7 +141,7 @@ def test_inspect(shared_cli: Cli) -> None:
     assert "A=1" in found["Config"]["Env"] and found["Config"]["Labels"]["k"] == "v"
     mount = found["Mounts"][0]
     assert (mount["Type"], mount["Name"], mount["Destination"], mount["RW"]) == ("volume", "vol", "/data", False)
-    assert set(found["Isolation"]) == {"UserIDs", "RootFS", "Network", "Cgroup", "Seccomp", "LSM"}
+    assert set(found["Isolation"]) == {"UserIDs", "RootFS", "Network", "Cgroup", "Seccomp", "AppArmor", "SELinux"}
     assert all(set(line) == {"Got", "Why"} and line["Got"] for line in found["Isolation"].values())
     assert shared_cli.run("inspect", "no-such").stdout.strip() == "[]"
 
@@ -189,3 +189,20 @@ def test_ps_removes_what_a_killed_run_should_have_removed(shared_cli: Cli) -> No
         time.sleep(0.02)
     assert shared_cli.ok("ps", "--all", "--quiet") == ""
     assert shared_cli.ok("run", "--rm", NONE, "--name", "gone", IMAGE, "echo", "again") == "again\n"
+
+
+def test_what_a_power_cut_leaves_of_run_rm(shared_cli: Cli) -> None:
+    """Its record was not on disk, as nothing else of it: ps and whoever wants its name remove it, check mends it."""
+    commands = (["ps", "-a"], ["create", NONE, "--name", "cut", IMAGE], ["system", "check", "--repair"])
+    for number, command in enumerate(commands):
+        lost = shared_cli.ok("create", NONE, "--name", "cut", IMAGE).strip()
+        kept = shared_cli.ok("create", NONE, "--name", f"kept{number}", IMAGE).strip()
+        containers = shared_cli.data / "containers"
+        for file in filter(os.path.isfile, (containers / lost).iterdir()):
+            file.write_bytes(b"")
+        told = shared_cli.run("system", "check")
+        assert told.returncode == 125 and told.stdout.startswith(f"leftover {lost}: "), told
+        shared_cli.ok(*command)
+        assert not (containers / lost).exists() and (containers / kept).exists()
+        shared_cli.ok("system", "check")
+        shared_cli.run("rm", "cut")

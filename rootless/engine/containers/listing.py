@@ -59,7 +59,7 @@ def list_containers(engine: Engine, values: Mapping[str, Any]) -> list[Row]:
 
                 row["Status"] += suffix(engine, record)
             rows.append((record.get("created", 0), row))
-    if abandoned:
+    if abandoned or engine.store.containers.damaged:
         from rootless.engine.containers.removal import sweep
 
         removed = set(sweep(engine))

@@ -134,11 +134,19 @@ def prune(engine: Engine, values: Mapping[str, Any]) -> list[str]:
 
 
 def sweep(engine: Engine) -> list[str]:
-    """Remove containers whose maker or ``--rm`` starter was killed, and states without one; the containers' ids."""
+    """Remove containers whose maker or ``--rm`` starter was killed, and states without one; the containers' ids.
+
+    Those of a ``--rm`` that a power cut ended, too.
+    """
     removed = []
-    for container_id, record in engine.store.containers.list():
-        if not is_abandoned(engine, record, status(engine, container_id).state):
-            continue
+    found = [
+        container_id
+        for container_id, record in engine.store.containers.list()
+        if is_abandoned(engine, record, status(engine, container_id).state)
+    ]
+    damaged = [container_id for container_id, _ in engine.store.containers.damaged]
+    found += filter(engine.store.containers.is_unwritten, damaged)
+    for container_id in found:
         lock = engine.store.containers.lock(container_id)
         try:
             if lock.acquire(wait=False):

@@ -138,6 +138,24 @@ def test_sweep_keeps_parts_for_a_day(store: Store) -> None:
     assert os.listdir(store.layout.tmp) == []
 
 
+def test_an_empty_record_is_that_of_a_container_that_was_not_to_last(store: Store) -> None:
+    """Unless something of it had reached the disk: then it is damaged, and may be worth something."""
+    last = store.containers.find("web")
+    directory = Path(store.layout.container(last))
+    (directory / "config.json").write_text("{}")
+    (directory / "container.json").write_bytes(b"")
+    assert [(each["kind"], each["repaired"]) for each in check.run(store, repair=True)] == [("container", False)]
+    (directory / "config.json").write_bytes(b"")
+    assert [(each["kind"], each["repaired"]) for each in check.run(store, repair=True)] == [("leftover", True)]
+    assert store.containers.ids() == [] and findings(store) == []
+
+
+def test_an_empty_end_is_none(store: Store) -> None:
+    Path(store.layout.container_exit(store.containers.find("web"))).write_bytes(b"")
+    assert [(each["kind"], each["repaired"]) for each in check.run(store, repair=True)] == [("leftover", True)]
+    assert findings(store) == []
+
+
 @pytest.mark.parametrize(("path", "kind", "mended"), [
     ("images/index.json", "index", True),
     ("images/oci-layout", "file", True),
@@ -150,6 +168,8 @@ def test_any_one_damaged_file_is_found_and_mended(
     store: Store, path: str, kind: str, mended: bool, content: bytes | None
 ) -> None:
     file = next(Path(store.layout.data).glob(path))
+    if mended is False:
+        (file.parent / "config.json").write_text("{}")
     if content is None:
         file.unlink()
     else:
