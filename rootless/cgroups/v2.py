@@ -376,14 +376,20 @@ def missing_controller(controller: str, limit: str) -> RootlessError:
     return RootlessError(message, delegation_hint(controller))
 
 
-def delegation_hint(controller: str) -> str:
-    """How an administrator gives users a controller."""
+def delegation_hint(*controllers: str) -> str:
+    """How an administrator gives users controllers; that they cannot be had, where the machine has none of them."""
+    from rootless.cgroups.manager import hierarchy
+
+    there = Cgroup(hierarchy()[0]).controllers()
+    wanted = [name for name in controllers if name in there]
+    if not wanted:
+        return f"this machine has no {controllers[0]} controller for control groups of version 2: leave the limit out"
     names = ["cpu", "cpuset", "io", "memory", "pids"]
-    if controller not in names:
-        names.append(controller)
+    names += [name for name in wanted if name not in names]
+    # What a manager that goes on running may give away it looks up only when it starts itself anew.
     return (
-        f"as root write the lines [Service] and Delegate={' '.join(names)} to {DROP_IN}, "
-        "run systemctl daemon-reload and log in again"
+        f"as root write the lines [Service] and Delegate={' '.join(names)} to {DROP_IN} and run systemctl "
+        "daemon-reload; then run systemctl --user daemon-reexec, or log in again"
     )
 
 

@@ -232,7 +232,7 @@ def _cgroups() -> Iterator[Check]:
     missing = [name for name in manager.USEFUL if name not in found.controllers]
     told = f"{found.kind}: {' '.join(sorted(found.controllers)) or 'no controller'}"
     if missing:
-        yield Check("control groups", LESS, f"{told}; without {' '.join(missing)}", delegation_hint(missing[0]))
+        yield Check("control groups", LESS, f"{told}; without {' '.join(missing)}", delegation_hint(*missing))
     else:
         yield Check("control groups", OK, told)
 

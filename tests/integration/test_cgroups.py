@@ -81,7 +81,7 @@ def test_run_rm_leaves_none(cli: Delegated) -> None:
     assert cli.groups() == set()
 
 
-def test_without_a_namespace_the_group_is_seen_and_is_not_writable(cli: Delegated) -> None:
+def test_without_a_namespace_the_group_is_seen_and_is_not_writable_row_53(cli: Delegated) -> None:
     """CVE-2023-25809: with or without a namespace nothing of the host's tree can be changed."""
     assert "rootless-" in run(cli, "--cgroupns=host", "localhost/busybox", "cat", "/proc/self/cgroup")
     script = "mkdir /sys/fs/cgroup/x; echo 0 > /sys/fs/cgroup/cgroup.procs; echo 1 > /sys/fs/cgroup/cgroup.freeze"
@@ -131,13 +131,17 @@ def test_a_limit_is_in_the_group_of_the_payload(cli: Delegated) -> None:
 def test_what_is_not_delegated_is_refused_with_the_drop_in(cli: Delegated) -> None:
     message = cli.fails(125, "run", "--rm", "--memory=64m", "localhost/busybox", "true")
     assert "the memory controller of control groups is not delegated" in message
-    assert "Delegate=cpu cpuset io memory pids" in message and "user@.service.d" in message
+    there = cli.path("/sys/fs/cgroup/cgroup.controllers").read_text().split()
+    if "memory" in there:
+        assert "Delegate=cpu cpuset io memory pids" in message and "user@.service.d" in message
+    else:  # version 1 has it, or the kernel has none: no drop-in gives it to anybody
+        assert "this machine has no memory controller" in message
     message = cli.fails(125, "run", "--rm", "--cgroups=disabled", "--memory=64m", "localhost/busybox", "true")
     assert "--cgroups=disabled" in message
     assert cli.ok("ps", "--all", "--quiet") == ""
 
 
-def test_processes_are_bounded_by_a_limit_of_the_user_where_no_controller_counts_them(cli: Delegated) -> None:
+def test_processes_are_bounded_by_a_limit_of_the_user_where_no_controller_counts_them_row_94(cli: Delegated) -> None:
     assert run(cli, "--pids-limit=40", "localhost/busybox", "sh", "-c", "ulimit -u").strip() == "40"
     assert run(cli, "localhost/busybox", "sh", "-c", "ulimit -u").strip() == "2048"
 
