@@ -23,7 +23,7 @@ def unloading(booted: Machine) -> Iterator[Machine]:
     booted.ok(f"sh {PACKAGES}/contrib/apparmor/install", user="root")
 
 
-def test_without_the_profile(unloading: Machine) -> None:
+def test_without_the_profile_row_64(unloading: Machine) -> None:
     """security row 64: what is asked for is refused, what is not is left out and told; a later start has it again."""
     loaded = unloading.ok(f"rootless create --name c --network none {IMAGE} {CURRENT} && rootless start -a c")
     assert loaded.endswith("rootless-container (enforce)\n")

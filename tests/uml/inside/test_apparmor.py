@@ -46,7 +46,7 @@ def test_unconfined(rootless: Session) -> None:
     assert rootless.ok(*RUN, "--security-opt", "apparmor=unconfined", IMAGE, *CURRENT) == "unconfined\n"
 
 
-def test_profile_that_is_not_loaded_is_refused(rootless: Session) -> None:
+def test_profile_that_is_not_loaded_is_refused_row_64(rootless: Session) -> None:
     """Before anything is started."""
     told = rootless.fails(125, *RUN, "--security-opt", "apparmor=absent", IMAGE, "true")
     assert "absent" in told and "hint:" in told

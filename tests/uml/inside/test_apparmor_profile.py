@@ -61,7 +61,7 @@ def test_signals_stay_among_containers(rootless: Session) -> None:
         found.wait()
 
 
-def test_families_that_the_filter_cannot_see(rootless: Session) -> None:
+def test_families_that_the_filter_cannot_see_row_98(rootless: Session) -> None:
     """security row 98: sockets of AF_ALG and its kin, where no filter of system calls is in the way."""
     volumes = ("--rootfs", "/:O", "/usr/bin/python3", "-c", SOCKETS)
     lines = rootless.ok(*RUN, "--security-opt", "seccomp=unconfined", *volumes).splitlines()

@@ -16,7 +16,7 @@ PATIENCE = 15.0  # seconds in which a shell of the host answers; the machine has
 
 
 @pytest.mark.parametrize(("limit", "grown"), [("60", 60), ("2048", 300)])
-def test_fork_bomb(rootless: Session, limit: str, grown: int) -> None:
+def test_fork_bomb_row_94(rootless: Session, limit: str, grown: int) -> None:
     """security row 94: bounded by the limit, the host's shell answers, and the container can be removed."""
     flags = ("--name", "bomb", "--network", "none", "--pids-limit", limit, "--memory", "200m")
     rootless.ok("run", "--detach", *flags, IMAGE, *BOMB)
@@ -31,7 +31,7 @@ def test_fork_bomb(rootless: Session, limit: str, grown: int) -> None:
     until(lambda: not group.exists(), "the processes are gone")
 
 
-def test_descriptor_bomb(rootless: Session) -> None:
+def test_descriptor_bomb_row_94(rootless: Session) -> None:
     """Open files are bounded by the limit of the process, however high the payload sets it."""
     script = "import os\nn = 0\ntry:\n  while os.dup(0): n += 1\nexcept OSError as e: print(e.errno, n)"
     run = ("run", "--rm", "--network", "none", "--ulimit", "nofile=200:200", "--rootfs", "/:O")

@@ -15,7 +15,7 @@ MANAGER = f"user.slice/user-{os.getuid()}.slice/user@{os.getuid()}.service"
 
 
 @pytest.mark.parametrize("mode", ["private", "host"])
-def test_tree_cannot_be_changed(rootless: Session, mode: str) -> None:
+def test_tree_cannot_be_changed_row_53(rootless: Session, mode: str) -> None:
     """security row 53 (CVE-2023-25809): with a namespace and without, also for who has every capability."""
     attempts = (
         "echo 0 >cgroup.procs", "mkdir made", "echo 1 >cgroup.freeze", "echo max >pids.max",
@@ -28,7 +28,7 @@ def test_tree_cannot_be_changed(rootless: Session, mode: str) -> None:
         assert done.stdout == "", f"done by the container: {done.stdout}"
 
 
-def test_own_group_of_a_privileged_container(rootless: Session) -> None:
+def test_own_group_of_a_privileged_container_row_53(rootless: Session) -> None:
     """security row 53: what --privileged can write to is its own part of the tree, and there not its own limits."""
     script = "cd /sys/fs/cgroup; mkdir below && echo made; echo max >pids.max; cat pids.max; echo 0 >../cgroup.procs"
     flags = ("--name", "own", "--privileged", "--pids-limit", "77", "--network", "none")
@@ -40,7 +40,7 @@ def test_own_group_of_a_privileged_container(rootless: Session) -> None:
     assert cgroup(rootless, "own") == group
 
 
-def test_no_release_agent(rootless: Session) -> None:
+def test_no_release_agent_row_54(rootless: Session) -> None:
     """security row 54 (CVE-2022-0492): version 1 is not mounted in a nested user namespace, where it could be set."""
     mounts = ("mount -t cgroup -o memory x /mnt && echo one", "mount -t cgroup2 x /mnt && cat /mnt/release_agent")
     script = "; ".join(mounts)
@@ -50,7 +50,7 @@ def test_no_release_agent(rootless: Session) -> None:
         assert done.stdout == "", (powers, done.stdout)
 
 
-def test_devices_of_the_host(rootless: Session) -> None:
+def test_devices_of_the_host_row_54(rootless: Session) -> None:
     """security row 54: no node can be made, and one that is there for another purpose cannot be opened."""
     script = (
         "mknod /dev/mem c 1 1 && echo made; mknod /x c 1 1 && echo made; mknod /y b 98 0 && echo made;"

@@ -47,7 +47,7 @@ def test_ended_by_a_signal_is_not_out_of_memory(rootless: Session) -> None:
     assert (state["OOMKilled"], state["ExitCode"]) == (False, 137)
 
 
-def test_processes_are_bounded(rootless: Session) -> None:
+def test_processes_are_bounded_row_94(rootless: Session) -> None:
     """A fork bomb stays small."""
     bomb = "(i=0; while [ $i -lt 40 ]; do sleep 1000 & i=$((i + 1)); done); exec sleep 1000"
     rootless.ok(*DETACHED, "--name", "bomb", "--pids-limit", "12", IMAGE, "sh", "-c", bomb)
@@ -57,7 +57,7 @@ def test_processes_are_bounded(rootless: Session) -> None:
     assert 11 <= int((group / "pids.current").read_text()) <= 12
 
 
-def test_processes_are_bounded_by_default(rootless: Session) -> None:
+def test_processes_are_bounded_by_default_row_94(rootless: Session) -> None:
     """As podman does, at 2048."""
     rootless.ok(*DETACHED, "--name", "plain", IMAGE, "sleep", "1000")
     assert (cgroup(rootless, "plain") / "pids.max").read_text() == "2048\n"

@@ -43,7 +43,7 @@ def shared_memory() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("Shmem:")) << 10
 
 
-def test_shared_memory_counts(rootless: Session) -> None:
+def test_shared_memory_counts_row_93(rootless: Session) -> None:
     """security row 93: /dev/shm is bounded by its size and by the limit, and what was in it is free after the stop."""
     before = shared_memory()
     fill = "echo begun; dd if=/dev/zero of=/dev/shm/x bs=1M count=60; echo full; exec sleep 1000"
