@@ -259,7 +259,7 @@ class Supervisor:
                 events |= select.POLLOUT
             self._poll.modify(fd, events)
         for fd, client in self._clients.items():
-            events = 0 if self._typed else select.POLLIN
+            events = 0 if self._typed and not client.quiet else select.POLLIN
             self._poll.modify(fd, events | (select.POLLOUT if client.held else 0))
 
     def _accept(self) -> None:
@@ -280,7 +280,7 @@ class Supervisor:
     def _add(self, connection: _socket.socket, owner: bool) -> None:
         fd = connection.fileno()
         self._clients[fd] = Client(connection, owner)
-        self._poll.register(fd, 0 if self._typed else select.POLLIN)
+        self._poll.register(fd, select.POLLIN)
 
     def _drop(self, client: Client) -> None:
         fd = client.socket.fileno()
@@ -355,7 +355,7 @@ class Supervisor:
         except OSError:  # nobody reads it any more
             self._typed = b""
             self._close_input()
-        if waited == bool(self._typed):
+        if not waited and not self._typed:
             return
         if self._settings["master"] < 0 and self._target >= 0:
             if self._typed:

@@ -124,7 +124,7 @@ def parse_command(text: str, flag: str) -> list[str]:
     elif listed and len(words) > 1:
         words = [_PLAIN, *words]
     else:
-        words = [_SHELL, words[0] if listed and words else text]
+        words = [_SHELL, "".join(words) if listed else text]
     if len(words) < 2 or not words[1].strip() or any("\0" in word for word in words):
         raise UsageError(f"cannot use {text[:80]!r} for {flag}: there is no command in it", "name a command to run")
     return words
