@@ -27,7 +27,7 @@ from rootless.init.identity import resolve
 from rootless.init.plan import Capabilities
 from rootless.init.seal import seal
 from rootless.linux import arguments, libc, signals
-from rootless.linux.libc import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl
+from rootless.linux.libc import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, PR_SET_PDEATHSIG, prctl
 from rootless.linux.path import O_PATH, openat2
 
 TYPE_CHECKING = False
@@ -62,16 +62,16 @@ class Entry:
     as CLONE_NEW*. ``cgroup``: the directory of the control group to join, empty for none, and ``cgroup_procs`` its
     cgroup.procs, opened for writing. ``for_root`` and ``for_others``: the powers of uid 0 and of every other user.
     ``preserved``: descriptors that the program gets beside 0, 1 and 2, under their numbers. ``terminal``: it gets one
-    of the container's own, of ``console_size`` (rows, columns). ``adopts``: what is orphaned below the program becomes
-    its child, as long as it lives, instead of the container's. ``proc``: the host's procfs. ``notes``: what was left
-    out.
+    of the container's own, of ``console_size`` (rows, columns). ``owned``: the program ends with the caller, and
+    what is orphaned below it becomes its child instead of the container's. ``proc``: the host's procfs. ``notes``: what
+    was left out.
     """
 
     __slots__ = (
-        "adopts", "apparmor", "arguments", "attributes", "capabilities", "cgroup", "cgroup_procs", "console_size",
-        "cwd", "environment", "for_others", "for_root", "idmap", "limits", "listener", "namespaces",
-        "no_new_privileges", "notes", "oom_score_adj", "persona", "pid", "pidfd", "preserved", "proc", "seccomp",
-        "selinux", "terminal", "user",
+        "apparmor", "arguments", "attributes", "capabilities", "cgroup", "cgroup_procs", "console_size", "cwd",
+        "environment", "for_others", "for_root", "idmap", "limits", "listener", "namespaces", "no_new_privileges",
+        "notes", "oom_score_adj", "owned", "persona", "pid", "pidfd", "preserved", "proc", "seccomp", "selinux",
+        "terminal", "user",
     )  # fmt: skip
 
     def __init__(
@@ -120,7 +120,7 @@ class Entry:
         self.cgroup = ""
         self.cgroup_procs = -1
         self.proc = -1
-        self.adopts = False
+        self.owned = False
         # Found on the way.
         self.capabilities = Capabilities()
         self.no_new_privileges = False
@@ -229,7 +229,7 @@ def _run(entry: Entry, caller: Channel, streams: tuple[int, int, int]) -> NoRetu
 def _become(entry: Entry, caller: Channel, streams: tuple[int, int, int]) -> NoReturn:
     """The steps inside the container, in their order; it returns only by raising."""
     os.setsid()
-    if entry.adopts:
+    if entry.owned:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     # 1. Root of the container; a keyring of its own.
@@ -274,6 +274,8 @@ def _become(entry: Entry, caller: Channel, streams: tuple[int, int, int]) -> NoR
     caller.send(wire.READY, identity.uid, identity.gid, entry.notes, fd=master)
     if caller.receive()[0] != wire.START:
         os._exit(137)  # the caller is gone
+    if entry.owned:
+        prctl(PR_SET_PDEATHSIG, signals.SIGKILL)  # the joiner has ended, and no credential changes any more
 
     # 6. The label and the filter last, then the program.
     if entry.proc >= 0:

@@ -185,6 +185,18 @@ def test_a_check_that_takes_too_long_is_killed_whole(shared_cli: Cli) -> None:
     assert [line for line in processes(shared_cli) if "sleep" in line] == ["sleep 770"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_check_ends_with_who_waits_for_it(shared_cli: Cli, number: int) -> None:
+    checked(shared_cli, "--health-cmd=sleep 779", BY_HAND)
+    caller = shared_cli.popen("healthcheck", "run", "h")
+    eventually(lambda: "sleep 779" in processes(shared_cli), "the check runs")
+    caller.send_signal(number)
+    caller.wait(20)
+    _close(caller)
+    eventually(lambda: "sleep 779" not in processes(shared_cli), "the check has ended")
+    assert health(shared_cli) == {"Status": "starting", "FailingStreak": 0, "Log": None}
+
+
 def test_a_fork_bomb_ends_with_the_check(shared_cli: Cli) -> None:
     bomb = "b() { b | b & }; trap '' TERM HUP; sleep 776 & b; while :; do sleep 0.1; done"
     flags = (f"--health-cmd={bomb}", BY_HAND, "--health-timeout=300ms", "--pids-limit=60", "--init")

@@ -87,12 +87,12 @@ def begin(
 ) -> Session:
     """Bring the process into the container, up to its start. ``streams`` become its 0, 1 and 2 without a terminal.
 
-    ``check``: it is one of the container's health. No event tells of it, and its orphans stay below it.
+    ``check``: it is one of the container's health. No event tells of it, and it ends as a whole, or with this process.
     """
     record = engine.store.containers.load(container_id)
     spec = read_json(engine.store.layout.container_spec(container_id), container_id)
     entry = describe(record, spec, values, command, descriptors)
-    entry.adopts = check
+    entry.owned = check
     try:
         found = state.read(engine.run_directory(container_id))
     except FileNotFoundError:

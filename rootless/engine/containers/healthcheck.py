@@ -26,11 +26,14 @@ from storage.errors import NotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from collections.abc import Mapping
     from typing import Any
 
     from rootless.engine.context import Engine
     from rootless.runtime.enter import Joined
+else:
+    import _signal
 
 _PIECE = 1 << 16
 _MOST_OUTPUT = 1_000_000  # bytes of a result that are kept at most
@@ -48,6 +51,8 @@ def run(engine: Engine, container_id: str, name: str) -> str:
 
     Raises RootlessError for one that has no check or does not run.
     """
+    for number in (signals.SIGTERM, signals.SIGHUP):
+        _signal.signal(number, _signal.default_int_handler)  # the check ends with this process
     record = engine.store.containers.load(container_id)
     settings = record.get("health")
     if not settings:
