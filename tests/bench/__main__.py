@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.bench import cases, programs
+from tests.bench import cases, containers, programs, runtimes
 from tests.bench.cases import Bench, Goal
 from tests.bench.measure import CommandFailed, Times
 from tests.support import capabilities, images
@@ -25,7 +25,7 @@ from tests.support.registry import Registry
 
 
 class Case(NamedTuple):
-    """A row of the table: ``measure`` gives times of both programs, or MiB of this one."""
+    """A row of the table: ``measure`` gives times of both programs, or a figure by itself: a ratio, or MiB."""
 
     name: str
     title: str
@@ -40,16 +40,27 @@ def _alone(function: Callable[[Bench], Times | float]) -> Callable[[Bench, Regis
 CASES = (
     Case("run", "run --rm --network none IMAGE /bin/true", Goal(0.50, 0.33), _alone(cases.run_without_network)),
     Case("run-net", "run --rm, default network", Goal(0.60, 0.40), _alone(cases.run_with_network)),
+    Case("exec", "exec of /bin/true in a running container", Goal(0.50, 0.33), _alone(containers.exec_in_container)),
+    Case("detached", "run -d until it returns", Goal(0.60, 0.40), _alone(containers.detached_start)),
+    Case("stop", "stop -t0 and rm", Goal(0.60, 0.40), _alone(containers.stop_and_remove)),
     Case("batch", f"{cases.BATCH} runs at once, whole batch", Goal(0.50, 0.33), _alone(cases.run_batch)),
     Case("ps", f"ps --all, {cases.LISTED} containers", Goal(0.80, 0.60), _alone(cases.list_containers)),
     Case("images", f"images, {cases.LISTED} images", Goal(0.80, 0.60), _alone(cases.list_images)),
+    Case("runc", "rootless-oci run of a bundle / runc", Goal(1.5, 1.0), _alone(runtimes.beside_runc)),
+    Case("crun", "rootless-oci run of a bundle / crun", Goal(4.0, 3.0), _alone(runtimes.beside_crun)),
+    Case("logs", "logs of 500 MB", Goal(1.0, 0.5), _alone(containers.show_log)),
+    Case("writing", "payload that writes 1 GB to its log", Goal(1.0, 0.5), _alone(containers.write_log)),
     Case("pull", "pull of Debian from loopback", Goal(0.60, 0.40), cases.pull),
     Case("crowd", f"run, store of {cases.CROWD} / empty store (both own)", Goal(1.2, 1.05), _alone(cases.crowded_run)),
+    Case("residents", "PSS beside a detached container", Goal(3.5, 2.5), _alone(containers.resident_memory)),
+    Case("monitor", "PSS of a monitor, MiB", Goal(7, 7), _alone(containers.monitor_memory)),
     Case("pull-memory", "largest process of pull, MiB", Goal(150, 150), cases.memory_of_pull),
     Case("run-memory", "largest process of run, MiB", Goal(40, 40), _alone(cases.memory_of_run)),
 )
 COLUMNS = ("<42", ">8", ">8", ">6", ">5", ">5", "<7")
-NEEDED = ("podman", "crun", "skopeo", "docker-registry", "busybox", "debootstrap", "subuid", "newuidmap", "overlay")
+NEEDED = (
+    "podman", "crun", "runc", "skopeo", "docker-registry", "busybox", "debootstrap", "subuid", "newuidmap", "overlay",
+)  # fmt: skip
 
 
 @contextmanager
@@ -117,9 +128,9 @@ def main() -> int:
         finding = capabilities.find(name)
         if not finding.present:
             sys.exit(f"the benchmark needs {name}: {finding.detail}")
-    peers = ", ".join(first_line(peer, "--version") for peer in ("podman", "crun"))
+    peers = ", ".join(first_line(peer, "--version") for peer in ("podman", "crun", "runc"))
     print(f"{peers}; Linux {os.uname().release}, {os.cpu_count()} CPUs")
-    print(line(["median of wall times, ms", "podman", "rootless", "ratio", "goal", "aim", "reached"]))
+    print(line(["median of wall times, ms", "peer", "rootless", "ratio", "goal", "aim", "reached"]))
     print(line(["---"] * 7), flush=True)
     results = []
     failed = False

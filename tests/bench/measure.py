@@ -1,16 +1,20 @@
-"""Measuring: wall times of two commands in turn, and the largest memory of any process of a command."""
+"""Measuring: wall times of two commands in turn, and the memory of processes: the largest, and what stays."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 Environment = Mapping[str, str]
 TIMEOUT = 600.0  # seconds, for one command
+PR_SET_CHILD_SUBREAPER = 36
 
 
 class CommandFailed(Exception):
@@ -117,3 +121,43 @@ def peak_memory(command: Sequence[str], environment: Environment) -> float:
     finally:
         os.close(reader)
         os.close(writer)
+
+
+@contextmanager
+def adopting() -> Iterator[None]:
+    """Be the parent of every process that a command leaves behind, so that :func:`descendants` finds it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            pass
+
+
+def descendants() -> set[int]:
+    """The processes below this one that have not ended."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if fields[0] != "Z":
+                parents[int(entry.name)] = int(fields[1])
+    found = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {os.getpid()}
+
+
+def proportional_set(pid: int) -> tuple[str, float]:
+    """The name of a process, and its PSS in MiB: what is shared counts in part for each (proc_pid_smaps(5))."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    size = next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return Path(f"/proc/{pid}/comm").read_text().strip(), size / 1024

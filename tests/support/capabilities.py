@@ -328,9 +328,28 @@ def _podman() -> Finding:
     return _program("podman", "--version")
 
 
+@_capability("conmon", "the monitor of podman and CRI-O, which calls an OCI runtime")
+def _conmon() -> Finding:
+    return _program("conmon", "--version")
+
+
+@_capability("containerd", "containerd, its client ctr and its shim, which call an OCI runtime")
+def _containerd() -> Finding:
+    for name, option in (("containerd-shim-runc-v2", "-v"), ("ctr", "--version")):
+        finding = _program(name, option)
+        if not finding.present:
+            return finding
+    return _program("containerd", "--version")
+
+
 @_capability("crun", "podman's runtime in the benchmark")
 def _crun() -> Finding:
     return _program("crun", "--version")
+
+
+@_capability("runc", "a peer of the OCI runtime in the benchmark")
+def _runc() -> Finding:
+    return _program("runc", "--version")
 
 
 @_capability("busybox", "a static busybox for images made here")
