@@ -69,8 +69,8 @@ def run(engine: Engine, container_id: str, name: str) -> str:
     after, began = health.now() - before["since"], time.time_ns()
     code, output = _execute(engine, container_id, check, settings["log_size"] or _MOST_OUTPUT)
     ended = time.time_ns()
-    if code and _has_ended(engine, container_id, current.pid, code):
-        raise _not_running(name, "exited")
+    if code and (found := _left(engine, container_id, current.pid, code)):
+        raise _not_running(name, found)
     result = health.Result(startup=startup, after=after, began=began, ended=ended, code=code, output=output)
     try:
         with health.lock(engine, record):
@@ -127,22 +127,24 @@ def _report(engine: Engine, container_id: str, text: str) -> None:
     connection.close()
 
 
-def _has_ended(engine: Engine, container_id: str, pid: int, code: int) -> bool:
-    """Whether it is the container's end that ended the check, and not its health."""
+def _left(engine: Engine, container_id: str, pid: int, code: int) -> str:
+    """The state for which the container has left running, so that a failure says nothing of its health; else empty."""
     try:
         pidfd = pidfd_open(pid)
     except OSError:
-        return True
+        return "exited"
     try:
         # The kernel kills all processes of a container first, and ends its first one when they are gone.
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         if poll.poll(_ENDING if code == _SIGKILLED else 0):
-            return True
+            return "exited"
     finally:
         os.close(pidfd)
     current = status(engine, container_id)
-    return current.pid != pid or current.state != "running"
+    if current.state != "running":
+        return current.state
+    return "restarting" if current.pid != pid else ""
 
 
 def _execute(engine: Engine, container_id: str, check: Mapping[str, Any], limit: int) -> tuple[int, str]:
