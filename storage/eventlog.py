@@ -26,6 +26,17 @@ MAX_LINE = 64 << 10
 """Bytes of one event. What has more is written without its attributes (labels, as a rule)."""
 
 
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+def descriptor(path: str) -> int:
+    """The file, open for whoever may not open it later; -1 where it cannot be."""
+    try:
+        return os.open(path, _FLAGS, 0o600)
+    except OSError:
+        return -1
+
+
 def append(
     path: str,
     kind: str,
@@ -36,17 +47,22 @@ def append(
     attributes: Mapping[str, str] | None = None,
     exit_code: int | None = None,
     max_size: int = MAX_SIZE,
+    older: int = -1,
 ) -> None:
     """Put down that ``action`` happened to an object of ``kind`` (podman's words: container, image, volume…) now.
 
     ``exit_code``: that of a container which has died. ``attributes``: a container's labels and what else is to be told.
+    ``older``: a descriptor to write to where the file may not be opened, as it has been replaced meanwhile.
     """
     try:
         line = _line(kind, action, object_id, name, image, attributes or {}, exit_code)
         if len(line) > MAX_LINE:
             line = _line(kind, action, object_id, name[:1024], image[:1024], {}, exit_code)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        fd = os.open(path, flags, 0o600)
+        try:
+            fd = os.open(path, _FLAGS, 0o600)
+        except PermissionError:
+            os.write(older, line)
+            return
         try:
             os.write(fd, line)
             if os.lseek(fd, 0, os.SEEK_CUR) >= max_size:

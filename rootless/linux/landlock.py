@@ -30,6 +30,9 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _CREATE_RULESET_VERSION = 1
 _RULE_PATH_BENEATH = 1
 
+WRITE_FILE, REMOVE_DIR, REMOVE_FILE, MAKE_REG, TRUNCATE = 1 << 1, 1 << 4, 1 << 5, 1 << 8, 1 << 14
+"""Rights that :func:`restrict_changes` may leave; those on a file alone are the first and the last."""
+
 _EXECUTE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 2, 1 << 3
 _FS_RIGHTS = {2: (1 << 14) - 1, 3: (1 << 15) - 1}
 """Every right on files by version of the interface: 2 adds REFER (links between directories), 3 TRUNCATE."""
@@ -61,32 +64,38 @@ def restrict_to(directory: int) -> bool:
 
     Files that are open already stay so. Sets no_new_privs. ``False``: the kernel has no Landlock, nothing is changed.
     """
-    return _restrict(0, _EXECUTE, [directory])
+    return _restrict(0, [(directory, ~_EXECUTE)])
+
+
+def restrict_changes(rules: Iterable[tuple[int, int]]) -> bool:
+    """Let this process change files only as the ``rules`` say; it reads and executes as before.
+
+    A rule is a descriptor of a file or directory, and the rights on it and on all that is below. For the calling thread
+    and those that it makes, and for whatever they execute. Otherwise as :func:`restrict_to`.
+    """
+    return _restrict(_EXECUTE | _READ_FILE | _READ_DIR, rules)
 
 
 def restrict_writing(directories: Iterable[int]) -> bool:
-    """Let this process change files below ``directories`` (descriptors) only; it reads and executes as before.
-
-    For the calling thread and those that it makes. Otherwise as :func:`restrict_to`.
-    """
-    return _restrict(_EXECUTE | _READ_FILE | _READ_DIR, 0, directories)
+    """The same with every right below some directories."""
+    return restrict_changes((directory, ~0) for directory in directories)
 
 
-def _restrict(unhandled: int, refused: int, directories: Iterable[int]) -> bool:
-    """Take away every right but ``unhandled`` ones, and give back below ``directories`` all but ``refused`` ones."""
-    rights = _FS_RIGHTS.get(min(version(), _MOST), 0) & ~unhandled
-    if not rights:
+def _restrict(unhandled: int, rules: Iterable[tuple[int, int]]) -> bool:
+    """Take away every right but ``unhandled`` ones, and give back what the rules say."""
+    handled = _FS_RIGHTS.get(min(version(), _MOST), 0) & ~unhandled
+    if not handled:
         return False
     import os
 
     prctl(PR_SET_NO_NEW_PRIVS, 1)
-    attributes = bytearray(pack("Q", rights))
+    attributes = bytearray(pack("Q", handled))
     ruleset = _create_ruleset(_CREATE_RULESET, address_of(attributes), len(attributes), 0)
     if ruleset < 0:
         fail("landlock_create_ruleset")
     try:
-        for directory in directories:
-            rule = bytearray(pack("=Qi", rights & ~refused, directory))
+        for descriptor, rights in rules:
+            rule = bytearray(pack("=Qi", handled & rights, descriptor))
             if _add_rule(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, address_of(rule), 0):
                 fail("landlock_add_rule")
         if _restrict_self(_RESTRICT_SELF, ruleset, 0):

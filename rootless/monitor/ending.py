@@ -51,7 +51,7 @@ def record(settings: Settings, code: int, finished: int, stopped: bool, again: b
         atomic.write(settings["exit"], data, durable=not settings["rm"])
     except StorageError:
         try:
-            os.unlink(settings["reserve"])
+            os.truncate(settings["reserve"], 0)
             atomic.write(settings["exit"], data)
         except (OSError, StorageError):
             pass
@@ -59,7 +59,7 @@ def record(settings: Settings, code: int, finished: int, stopped: bool, again: b
 
 def tell(settings: Settings, code: int) -> None:
     """Put the end down in the log of events."""
-    eventlog.append(settings["events"], **settings["event"], exit_code=code)
+    eventlog.append(settings["events"], **settings["event"], exit_code=code, older=settings["events_fd"])
 
 
 def started(run: str) -> int:

@@ -13,8 +13,8 @@ class Settings(TypedDict):
     directory. ``helper`` and ``helper_fds``: the network's helper ends when the descriptors are closed.
     ``engine``: the command line of the engine, to which a verb is appended. ``policy`` and ``retries``: of
     --restart. ``timeout``: seconds after which the container is killed, 0 for never. ``stop_signal`` asks it to
-    end, and ``stop_timeout`` seconds later it is killed. ``events``: the file of events, and ``event`` what it says
-    of this container. ``exit``, ``reserve``: see storage.layout. ``notify``:
+    end, and ``stop_timeout`` seconds later it is killed. ``events``: the file of events, open as
+    ``events_fd``, and ``event`` what it says of this container. ``exit``, ``reserve``: see storage.layout. ``notify``:
     the socket that takes the container's messages for the service ``manager``. ``started``: 0 if the program waits
     for its start. ``health``: see `rootless.monitor.health`; None for a container that is not checked.
     """
@@ -46,6 +46,7 @@ class Settings(TypedDict):
     stop_signal: int
     stop_timeout: int
     events: str
+    events_fd: int
     event: dict[str, Any]
     exit: str
     reserve: str

@@ -20,7 +20,7 @@ import time
 
 from rootless import network as networks
 from rootless.engine import events
-from rootless.engine.containers import cgroup
+from rootless.engine.containers import cgroup, confined
 from rootless.engine.containers.log_settings import log_settings
 from rootless.engine.containers.notify import Notifier
 from rootless.engine.containers.plan import compile_plan
@@ -34,6 +34,7 @@ from rootless.linux import signals
 from rootless.linux.libc import close_range
 from rootless.monitor.frames import SOCKET
 from rootless.runtime import launch, state
+from storage import eventlog
 from storage.errors import StorageError
 
 TYPE_CHECKING = False
@@ -279,6 +280,7 @@ def _settings(
         "stop_signal": container.record.get("stop_signal", signals.SIGTERM),
         "stop_timeout": options["stop_timeout"],
         "events": layout.events,
+        "events_fd": eventlog.descriptor(layout.events),
         "event": events.described("container", "died", container.id, container.record, {}),
         "exit": layout.container_exit(container.id),
         "reserve": layout.reserve,
@@ -309,8 +311,9 @@ def _become_monitor(settings: dict[str, Any]) -> NoReturn:
     data = marshal.dumps(settings)
     memory = os.memfd_create("monitor")
     os.write(memory, data)
-    keys = ("pidfd", "master", "stdout", "stderr", "stdin", "listener", "owner", "lock", "notify")
+    keys = ("pidfd", "master", "stdout", "stderr", "stdin", "listener", "owner", "lock", "notify", "events_fd")
     kept = sorted({fd for fd in (memory, *(settings[key] for key in keys), *settings["helper_fds"]) if fd > 2})
+    confined.confine(settings)
     low = 3
     for fd in kept:
         os.set_inheritable(fd, True)
