@@ -24,6 +24,7 @@ _ACCESS = {"m": _MKNOD, "r": _READ, "w": _WRITE}
 _ANY_TYPE, _BLOCK, _CHARACTER = 0, 1, 2
 _TYPES = {"a": _ANY_TYPE, "b": _BLOCK, "c": _CHARACTER, "u": _CHARACTER}
 _ANY = -1
+HINT = "take CAP_MKNOD from the capabilities and allow what is given, or add a user namespace"
 
 # The devices that every container has (config-linux.md, "Default Devices"), and making nodes, which opens nothing.
 _DEFAULTS = [
@@ -133,9 +134,46 @@ def _instruction(opcode: int, target: int = 0, source: int = 0, offset: int = 0,
     return pack("BBhi", opcode, source << 4 | target, offset, number)
 
 
-def are_needed(rules: Sequence[Rule], own_users: bool, capabilities: Sequence[str]) -> bool:
-    """Whether only a filter can hold the rules: the container's root could make and open nodes of its own."""
-    return not allow_all(rules) and not own_users and "CAP_MKNOD" in capabilities and not is_in_user_namespace()
+def are_needed(
+    rules: Sequence[Rule], own_users: bool, capabilities: Sequence[str], given: Sequence[Mapping[str, Any]]
+) -> bool:
+    """Whether only a filter can hold the rules.
+
+    So it is where the container's root could make and open nodes of its own, or where not all may be done with one that
+    is ``given`` (``linux.devices``). Raises ``RootlessError`` for the latter in a user namespace, which has no filter.
+    """
+    if allow_all(rules):
+        return False
+    restricted = [device for device in given if not _permit(rules, device)]
+    if own_users or is_in_user_namespace():
+        if restricted:
+            raise RootlessError(
+                f"cannot apply linux.resources.devices to {restricted[0].get('path')}: "
+                "only root of the machine may load a device filter",
+                "allow reading and writing, or leave the device out",
+            )
+        return False
+    return bool(restricted) or "CAP_MKNOD" in capabilities
+
+
+def _permit(rules: Sequence[Rule], device: Mapping[str, Any]) -> bool:
+    """Whether a device of ``linux.devices`` may be read and written."""
+    kind = _TYPES.get(device.get("type", ""))
+    numbers = device.get("major"), device.get("minor")
+    if kind is None:
+        return True  # a pipe
+    for access in (_READ, _WRITE):
+        for allow, *fields, bits in (*_DEFAULTS, *reversed(rules)):
+            if bits & access and all(
+                field in (wanted, any_of)
+                for field, wanted, any_of in zip(fields, (kind, *numbers), (_ANY_TYPE, _ANY, _ANY), strict=True)
+            ):
+                if not allow:
+                    return False
+                break
+        else:
+            return False
+    return True
 
 
 def is_in_user_namespace() -> bool:
@@ -155,5 +193,5 @@ def hold(directory: str, rules: Sequence[Rule]) -> None:
     except OSError as error:
         raise RootlessError(
             f"cannot apply linux.resources.devices: the kernel takes no device filter: {error.strerror}",
-            "take CAP_MKNOD from the capabilities, or add a user namespace",
+            HINT,
         ) from error

@@ -204,10 +204,9 @@ def unenforced(location: Location, limits: Mapping[str, str]) -> list[str]:
 def refuse_unenforced(location: Location, limits: Mapping[str, str], rules: Sequence[Rule] = ()) -> None:
     """Raise ``RootlessError`` if limits, or rules for devices, are asked for that nothing can hold."""
     if rules and location.kind == "none":
-        raise RootlessError(
-            f"cannot apply linux.resources.devices: no control group is used ({location.why})",
-            "take CAP_MKNOD from the capabilities, or add a user namespace",
-        )
+        from rootless.cgroups.devices import HINT
+
+        raise RootlessError(f"cannot apply linux.resources.devices: no control group is used ({location.why})", HINT)
     names = unenforced(location, limits)
     if not names:
         return

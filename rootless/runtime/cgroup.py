@@ -111,7 +111,7 @@ def for_spec(spec: Spec, name: str, *, systemd_form: bool = False, manager: str 
         rules = devices.parse(resources["devices"])
         own_users = any(namespace.get("type") == "user" for namespace in linux.get("namespaces") or [])
         bounding = ((spec.get("process") or {}).get("capabilities") or {}).get("bounding") or []
-        if devices.are_needed(rules, own_users, bounding):
+        if devices.are_needed(rules, own_users, bounding, linux.get("devices") or []):
             wish.devices = rules
     location = choose(wish)
     wish.limits = without_defaults(wish.limits, location.controllers)
