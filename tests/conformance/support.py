@@ -1,8 +1,8 @@
 """Bundles, and the command line of the runtime under test: the only way by which these tests reach a container.
 
-``ROOTLESS_TEST_OCI_RUNTIME`` names the program; without it the tests ask this project's own ``rootless-oci``. The tests'
-process is the subreaper of what the runtime leaves behind, as conmon and containerd's shim are, so that it learns exit
-codes and no orphan outlives its test.
+``ROOTLESS_TEST_OCI_RUNTIME`` names the program; without it the tests ask this project's own ``rootless-oci``. The
+tests' process is the subreaper of what the runtime leaves behind, as conmon and containerd's shim are, so that it
+learns exit codes and no orphan outlives its test.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import functools
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -300,7 +299,7 @@ class Box:
 
     def begin(self, *words: str, fds: Iterable[int] = ()) -> Started:
         """Call the runtime in the background."""
-        files = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        files = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 (closed by Started.close)
         process = subprocess.Popen(
             self.command(*words),
             stdin=subprocess.PIPE,
@@ -645,10 +644,3 @@ def seccomp(*rules: dict[str, Any], default: str = "SCMP_ACT_ALLOW", **more: Any
     """``linux.seccomp`` with these rules, for this machine's architecture."""
     machine = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}[os.uname().machine]
     return {"defaultAction": default, "architectures": [machine], "syscalls": list(rules), **more}
-
-
-def has_program(name: str) -> bool:
-    """Whether the host has a program."""
-    return shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin") is not None
-
-

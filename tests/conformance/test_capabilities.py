@@ -6,7 +6,13 @@ import pytest
 
 from tests.conformance.support import Box
 
-SETS = {"inheritable": "CapInh", "permitted": "CapPrm", "effective": "CapEff", "bounding": "CapBnd", "ambient": "CapAmb"}
+SETS = {
+    "inheritable": "CapInh",
+    "permitted": "CapPrm",
+    "effective": "CapEff",
+    "bounding": "CapBnd",
+    "ambient": "CapAmb",
+}
 CHOWN, KILL, SETUID, NET_BIND_SERVICE, AUDIT_WRITE = (1 << bit for bit in (0, 5, 7, 10, 29))
 
 
@@ -65,6 +71,23 @@ def test_unknown_name_does_not_stop_the_container(box: Box) -> None:
     for kind in ("bounding", "effective", "permitted"):
         box.process["capabilities"][kind] = ["CAP_CHOWN", "CAP_NONSENSE"]
     assert sets(box)["effective"] == CHOWN
+
+
+def test_unknown_name_is_told(box: Box) -> None:
+    box.process["capabilities"]["effective"] = box.process["capabilities"]["permitted"] = ["CAP_CHOWN", "CAP_NONSENSE"]
+    box.process["args"] = ["true"]
+    box.write()
+    log = box.home / "log"
+    done = box.call("--log", str(log), "run", "--bundle", str(box.bundle), box.id)
+    assert done.code == 0 and "CAP_NONSENSE" in done.err + log.read_text()
+
+
+@pytest.mark.as_root
+def test_what_the_caller_lacks_is_left_out(box: Box) -> None:
+    box.prefix = ["setpriv", "--bounding-set", "-net_bind_service", "--inh-caps", "-net_bind_service"]
+    given = ["CAP_CHOWN", "CAP_NET_BIND_SERVICE"]
+    box.process["capabilities"] = {kind: given for kind in ("bounding", "effective", "permitted")}
+    assert sets(box) == {"inheritable": 0, "permitted": 1, "effective": 1, "bounding": 1, "ambient": 0}
 
 
 @pytest.mark.parametrize("name", ["CAP_AUDIT_WRITE", "CAP_SYS_ADMIN", "CAP_CHECKPOINT_RESTORE"])

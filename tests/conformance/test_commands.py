@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.support import Box, Cgroup, until
+from tests.conformance.support import HIDDEN, Box, Cgroup, until
 
 
 def cgroup_of(pid: int) -> Path:
@@ -118,6 +118,16 @@ def test_refused_unified(box: Box, cgroup: Cgroup, given: dict[str, str]) -> Non
     assert not cgroup.directory.exists()
 
 
+@pytest.mark.as_root
+def test_cgroup_is_owned_by_the_containers_root(box: Box, cgroup: Cgroup) -> None:
+    """config-linux.md, "Cgroup ownership": with a cgroup namespace and a writable mount of its tree."""
+    box.map_users()
+    box.mount("/sys/fs/cgroup", "cgroup", *HIDDEN, "relatime", "rw", source="cgroup")
+    assert box.sh("mkdir /sys/fs/cgroup/below && stat -c '%u %n' /sys/fs/cgroup/cgroup.procs") == (
+        "0 /sys/fs/cgroup/cgroup.procs\n"
+    )
+
+
 CONVERTED = [
     ("pids", {"pids": {"limit": 20}}, "pids.max", "20"),
     ("pids", {"pids": {"limit": -1}}, "pids.max", "max"),
@@ -131,6 +141,8 @@ CONVERTED = [
     ("cpu", {"cpu": {"idle": 1}}, "cpu.idle", "1"),
     ("cpu", {"cpu": {"quota": 50000, "period": 100000, "burst": 10000}}, "cpu.max.burst", "10000"),
     ("cpuset", {"cpu": {"cpus": "0"}}, "cpuset.cpus", "0"),
+    ("memory", {"memory": {"limit": 64 << 20, "swap": -1}}, "memory.swap.max", "max"),
+    ("io", {"blockIO": {"weight": 500}}, "io.weight", "default 4950"),
     ("hugetlb", {"hugepageLimits": [{"pageSize": "2MB", "limit": 4 << 20}]}, "hugetlb.2MB.max", str(4 << 20)),
 ]
 
@@ -167,7 +179,10 @@ def test_update_of_unified(box: Box, cgroup: Cgroup) -> None:
 
 def test_allowed_devices_are_accepted(box: Box) -> None:
     box.linux["resources"] = {
-        "devices": [{"allow": False, "access": "rwm"}, {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rw"}]
+        "devices": [
+            {"allow": False, "access": "rwm"},
+            {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rw"},
+        ]
     }
     assert box.sh("echo x >/dev/null; echo ran") == "ran\n"
 

@@ -20,8 +20,8 @@ def test_default_device(box: Box, name: str) -> None:
 
 def test_default_devices_work(box: Box) -> None:
     out = box.sh(
-        "echo x >/dev/null; head -c 3 /dev/zero | xxd -p; head -c 9 /dev/urandom | wc -c; head -c 9 /dev/random | wc -c;"
-        "echo x 2>/dev/null >/dev/full || echo full"
+        "echo x >/dev/null; head -c 3 /dev/zero | xxd -p; head -c 9 /dev/urandom | wc -c; head -c 9 /dev/random | wc -c"
+        "; echo x 2>/dev/null >/dev/full || echo full"
     )
     assert out == "000000\n9\n9\nfull\n"
 
@@ -88,6 +88,39 @@ def test_file_that_is_no_such_device(box: Box) -> None:
     (box.root / "opt").mkdir()
     (box.root / "opt/null").write_text("mine")
     box.linux["devices"] = [{"path": "/opt/null", "type": "c", "major": 1, "minor": 3}]
+    box.refused()
+
+
+NONE = {"allow": False, "access": "rwm"}
+FUSE = {"type": "c", "major": 10, "minor": 229}
+OPEN = "(: </dev/fuse) 2>/dev/null && echo read; (: >/dev/fuse) 2>/dev/null && echo written; echo x >/dev/null; true"
+
+
+@pytest.mark.as_root
+@pytest.mark.needs("fuse")
+@pytest.mark.parametrize(
+    ("rules", "possible"),
+    [
+        ([NONE], []),
+        ([NONE, {"allow": True, "access": "r", **FUSE}], ["read"]),
+        ([NONE, {"allow": True, "access": "rwm", "type": "c", "major": 10}], ["read", "written"]),
+        ([NONE, {"allow": True, "access": "rw", **FUSE}, {"allow": False, "access": "w", **FUSE}], ["read"]),
+        ([{"allow": True, "access": "rwm"}], ["read", "written"]),
+    ],
+)
+def test_rules(box: Box, rules: list[object], possible: list[str]) -> None:
+    """``resources.devices``: the last rule that fits decides, also for ``exec``; the default devices stay."""
+    box.linux["devices"] = [{"path": "/dev/fuse", "fileMode": 0o666, **FUSE}]
+    box.linux["resources"] = {"devices": rules}
+    box.sleep()
+    assert box.executed("sh", "-c", OPEN).split() == possible
+
+
+@pytest.mark.as_user
+@pytest.mark.needs("fuse")
+def test_rules_that_a_user_cannot_have(box: Box) -> None:
+    box.linux["devices"] = [{"path": "/dev/fuse", **FUSE}]
+    box.linux["resources"] = {"devices": [NONE]}
     box.refused()
 
 

@@ -1,8 +1,9 @@
-"""config.md, "POSIX-platform Hooks"; runtime.md, "Lifecycle": when each hook runs, where, and what its failure means."""
+"""config.md, "POSIX-platform Hooks"; runtime.md, "Lifecycle": when each hook runs, where, and what a failure means."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from typing import Any
 
@@ -183,6 +184,26 @@ def test_failure_of_start_container(box: Box) -> None:
     assert box.status() == "absent" and [line.strip() for line in lines(box)] == ["poststop"]
 
 
+def test_failure_of_poststart(box: Box) -> None:
+    box.hook("poststart", "cat >/dev/null; exit 3")
+    note(box, "poststart", "true")
+    note(box, "poststop", "true")
+    box.create("sleep", "1000")
+    box.fails("start", box.id)
+    assert box.wait() == 137
+    box.call("delete", "--force", box.id)
+    assert box.status() == "absent" and [line.strip() for line in lines(box)] == ["poststop"]
+
+
+@pytest.mark.parametrize("moment", ["startContainer", "poststart"])
+def test_failure_in_run_runs_poststop_once(box: Box, moment: str) -> None:
+    box.hook(moment, "cat >/dev/null; exit 3")
+    note(box, "poststop", "true")
+    box.process["args"] = ["sleep", "1000"]
+    assert box.run().code != 0
+    assert box.status() == "absent" and [line.strip() for line in lines(box)] == ["poststop"]
+
+
 def test_failure_of_poststop_is_no_failure(box: Box) -> None:
     box.hook("poststop", "cat >/dev/null; exit 3")
     note(box, "poststop", "true")
@@ -202,7 +223,7 @@ def test_later_hooks_do_not_run_after_a_failure(box: Box, moment: str) -> None:
     assert lines(box) == []
 
 
-@pytest.mark.parametrize("moment", ["createRuntime", "createContainer", "startContainer"])
+@pytest.mark.parametrize("moment", ["prestart", "createRuntime", "createContainer", "startContainer"])
 def test_timeout(box: Box, moment: str) -> None:
     box.hook(moment, "exec sleep 30", timeout=1)
     began = time.monotonic()
@@ -210,6 +231,30 @@ def test_timeout(box: Box, moment: str) -> None:
     assert box.run().code != 0
     assert time.monotonic() - began < 10
     assert box.status() == "absent"
+
+
+def test_timeout_of_poststop(box: Box) -> None:
+    box.hook("poststop", "exec sleep 30", timeout=1)
+    began = time.monotonic()
+    box.output("true")
+    assert time.monotonic() - began < 10
+    assert box.status() == "absent"
+
+
+@pytest.mark.parametrize("seconds", [0, -1])
+def test_timeout_that_is_not_positive(box: Box, seconds: int) -> None:
+    box.hook("createRuntime", "cat >/dev/null", timeout=seconds)
+    box.refused()
+
+
+def test_state_is_creating_while_hooks_run(box: Box) -> None:
+    words = " ".join(map(shlex.quote, box.command("state", box.id)))
+    exports = " ".join(f"{name}={shlex.quote(value)}" for name, value in box.environment.items())
+    box.hook("createRuntime", f"cat >/dev/null; {exports} {words} >{trace(box, 'createRuntime')} 2>/dev/null; true")
+    box.create("true")
+    told = (box.root / "trace").read_text()
+    # A container that is not there yet cannot be asked either.
+    assert not told or json.loads(told)["status"] == "creating"
 
 
 def test_time_that_suffices(box: Box) -> None:

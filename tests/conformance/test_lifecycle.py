@@ -148,6 +148,16 @@ def test_id_in_use(box: Box, second: Box) -> None:
     assert box.status() == "running" and box.state()["bundle"] == str(box.bundle)
 
 
+def test_delete_leaves_the_bundle(box: Box) -> None:
+    box.bind(box.bundle, "/bundle")
+    box.launch("sh", "-c", "echo text >/made")
+    box.wait()
+    box.until_status("stopped")
+    box.delete()
+    assert (box.root / "made").read_text() == "text\n" and (box.root / "bin/busybox").exists()
+    assert json.loads((box.bundle / "config.json").read_text()) == box.config
+
+
 def test_id_is_free_again(box: Box) -> None:
     for _ in range(2):
         box.launch("true")

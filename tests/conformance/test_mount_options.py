@@ -63,7 +63,9 @@ def test_later_option_wins(box: Box, pair: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", "async atime defaults diratime lazytime loud nolazytime norelatime nostrictatime silent noiversion".split()
+    "option",
+    "async atime defaults diratime lazytime loud nolazytime nomand norelatime nostrictatime silent symfollow".split()
+    + ["noiversion"],
 )
 def test_accepted(box: Box, option: str) -> None:
     box.mount("/data", "tmpfs", option)
@@ -99,10 +101,22 @@ def test_recursive_flag(box: Box, tree: Path, option: str) -> None:
 
 
 @pytest.mark.since("recursive mount options")
-@pytest.mark.parametrize("option", ["rrw", "rexec", "ratime", "rrelatime", "rnodiratime", "rstrictatime"])
+@pytest.mark.parametrize(
+    "option",
+    "rrw rexec rdev rsuid ratime rrelatime rdiratime rnodiratime rnorelatime rstrictatime rnostrictatime".split()
+    + ["rsymfollow"],
+)
 def test_accepted_recursive_flag(box: Box, tree: Path, option: str) -> None:
     box.bind(tree, "/data", "rbind", option)
     assert "/data/sub" in box.mounts()
+
+
+def test_remount(box: Box) -> None:
+    box.mount("/data", "tmpfs", "size=64k")
+    box.mount("/data", "tmpfs", "remount", "ro", "nosuid", "nodev")
+    found = of(box, "/data")
+    assert {"ro", "nosuid", "nodev"} <= found.options
+    assert box.sh("grep -c ' /data ' /proc/self/mountinfo") == "1\n"
 
 
 def test_tmpfs_options(box: Box) -> None:
@@ -116,6 +130,13 @@ def test_tmpfs_options(box: Box) -> None:
 def test_mode_of_a_tmpfs_by_default(box: Box) -> None:
     box.mount("/data", "tmpfs")
     assert box.output("stat", "-c", "%a", "/data") == "1777\n"
+
+
+def test_tmpfs_has_the_mode_of_what_it_hides(box: Box) -> None:
+    (box.root / "data").mkdir()
+    (box.root / "data").chmod(0o2750)
+    box.mount("/data", "tmpfs")
+    assert box.output("stat", "-c", "%a", "/data") == "2750\n"
 
 
 def test_option_the_file_system_does_not_know(box: Box) -> None:

@@ -1,4 +1,4 @@
-"""config-linux.md, "Namespaces", "User namespace mappings", "Offset for Time Namespace"; ``hostname``, ``domainname``."""
+"""config-linux.md, "Namespaces", "User namespace mappings", "Offset for Time Namespace"; the names of the host."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_several_by_path(box: Box, second: Box) -> None:
     assert second.executed("hostname") == "box\n"
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/etc/passwd"])
+@pytest.mark.parametrize("path", ["/nowhere", "/etc/passwd", "proc/self/ns/net"])
 def test_path_that_is_no_namespace(box: Box, path: str) -> None:
     box.namespace("network", path)
     box.refused()

@@ -15,7 +15,8 @@ pytestmark = pytest.mark.since("netDevices")
 @pytest.fixture
 def host(box: Box) -> Iterator[int]:
     """A network namespace with a pair of interfaces, in which the runtime is called; the pid of its holder."""
-    script = "set -e; ip link add outer type veth peer name inner; ip addr add 10.9.8.7/24 dev inner; ip link set outer up"
+    script = "set -e; ip link add outer type veth peer name inner; ip link set outer up"
+    script += "; ip addr add 10.9.8.7/24 dev inner"
     with holder("--net", script=script) as pid:
         box.prefix = ["nsenter", "--target", str(pid), "--net"]
         yield pid

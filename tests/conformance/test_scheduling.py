@@ -33,6 +33,14 @@ def test_realtime_policy(box: Box, policy: str) -> None:
     assert field(out, 41) == POLICIES[policy] and field(out, 40) == 7
 
 
+@pytest.mark.as_root
+@pytest.mark.since("scheduler")
+def test_deadline(box: Box) -> None:
+    times = {"runtime": 10_000_000, "deadline": 50_000_000, "period": 100_000_000}
+    box.process["scheduler"] = {"policy": "SCHED_DEADLINE", "flags": ["SCHED_FLAG_RESET_ON_FORK"], **times}
+    assert field(box.output(*STAT), 41) == POLICIES["SCHED_DEADLINE"]
+
+
 @pytest.mark.since("scheduler")
 @pytest.mark.parametrize("policy", ["SCHED_OTHER", "SCHED_BATCH"])
 def test_nice(box: Box, policy: str) -> None:
@@ -71,6 +79,13 @@ def test_io_priority(box: Box, kind: str, priority: int, shown: str) -> None:
 def test_io_priority_idle(box: Box) -> None:
     box.process["ioPriority"] = {"class": "IOPRIO_CLASS_IDLE", "priority": 0}
     assert box.output("ionice").startswith("idle")
+
+
+@pytest.mark.as_root
+@pytest.mark.since("ioPriority")
+def test_io_priority_of_real_time(box: Box) -> None:
+    box.process["ioPriority"] = {"class": "IOPRIO_CLASS_RT", "priority": 3}
+    assert box.output("ionice").strip() == "realtime: prio 3"
 
 
 @pytest.mark.since("ioPriority")

@@ -75,7 +75,7 @@ def agent(home: Path) -> Iterator[Agent]:
     made.close()
 
 
-def configure(box: Box, agent: Agent, **more: object) -> None:
+def configure(box: Box, agent: Agent, **more: Any) -> None:
     box.linux["seccomp"] = seccomp(NOTIFY, listenerPath=str(agent.path), listenerMetadata="meta data", **more)
     box.process["args"] = ["sh", "-c", "mkdir /tmp/new 2>&1; sleep 1000"]
     box.write()

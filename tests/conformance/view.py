@@ -1,9 +1,9 @@
 """Run the conformance suite where a runtime can have cgroups: ``python -m tests.conformance.view WHO COMMAND …``.
 
-WHO is ``root`` or ``user``. Root of a container or of CI mounts the unified control group tree over ``/sys/fs/cgroup`` in
-a mount namespace of the command's own, makes a group for the command there, with the controllers that can be had, and
-gives it to the test user. Anybody else gets the command as it is: the tests use the group that the session gives them.
-As ``root`` the command is run only for root, where the machine may be changed.
+WHO is ``root`` or ``user``. Root of a container or of CI mounts the unified control group tree over ``/sys/fs/cgroup``
+in a mount namespace of the command's own, makes a group for the command there, with the controllers that can be had,
+and gives it to the test user. Anybody else gets the command as it is: the tests use the group that the session gives
+them. As ``root`` the command is run only for root, where the machine may be changed.
 """
 
 from __future__ import annotations
