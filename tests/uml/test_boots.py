@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.uml.conftest import PACKAGES
 from tests.uml.inside.session import IMAGE
 from tests.uml.machine import Machine
+from tests.uml.second import PACKAGES
 
 pytestmark = pytest.mark.timeout(300)
 

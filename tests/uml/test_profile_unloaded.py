@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.uml.conftest import PACKAGES
 from tests.uml.machine import Machine
+from tests.uml.second import PACKAGES
 
 pytestmark = pytest.mark.timeout(300)
 

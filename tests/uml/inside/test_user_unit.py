@@ -76,6 +76,22 @@ def test_container_says_when_it_is_ready(rootless: Session) -> None:
     assert systemctl("show", "--property=StatusText", "--value", NAME) == "done"
 
 
+def test_unit_with_a_limit_and_the_journal(rootless: Session) -> None:
+    """The container's words are in the unit's journal, its limit holds in the unit's group, its code is the unit's."""
+    hog = "echo before; sleep 1; tail /dev/zero; echo after $?; exit 4"
+    started = start(f'--sdnotify=conmon --log-driver=journald -m 30m {IMAGE} sh -c "{hog}"')
+    assert started.returncode == 0, systemctl("status", NAME)
+    until(lambda: systemctl("is-active", NAME) == "failed", "the unit has failed")
+    assert systemctl("show", "--property=ExecMainStatus", "--value", NAME) == "4"
+    journal = ["journalctl", "--user", "--quiet", "--output=cat", f"--user-unit={NAME}"]
+
+    def said() -> list[str]:
+        return subprocess.run(journal, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    until(lambda: "after 137" in said(), "the journal of the unit has what was said")
+    assert said().index("before") < said().index("after 137")
+
+
 def test_foreground_run_as_a_simple_unit(rootless: Session) -> None:
     """Without any of systemd's protocols: stopping the unit stops the container."""
     unit = "[Service]\nExecStart=/opt/rootless/bin/rootless run --rm --name web --network none {arguments}\n"

@@ -1,0 +1,29 @@
+"""The part of the conformance suite that needs control groups with controllers, run where a user has them."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.uml.conftest import FIGURES
+from tests.uml.second import Results
+
+pytestmark = pytest.mark.timeout(1800)
+
+LACKING = ("cpuset", "hugetlb")  # controllers that this kernel does not have
+
+
+def test_conformance_with_controllers(results: Results) -> None:
+    """Memory, cpu, pids, unified, update, pause, events, ps and kill by group, as an unprivileged user."""
+    report = results.conformance
+    cases = list(ElementTree.fromstring(report.xml).iter("testcase"))
+    skipped = [entry.get("message", "") for case in cases for entry in case.iter("skipped")]
+    failed = [case.get("name", "") for case in cases for entry in case if entry.tag in {"failure", "error"}]
+    FIGURES.append(
+        f"conformance with controllers: {len(cases) - len(skipped) - len(failed)} passed, {len(failed)} failed, "
+        f"{len(skipped)} skipped ({'; '.join(skipped)}), {report.seconds:.0f} s"
+    )
+    assert not failed, report.output
+    assert all(any(name in reason for name in LACKING) for reason in skipped)
+    assert len(cases) >= 40
