@@ -136,7 +136,7 @@ CONVERTED = [
     ("memory", {"memory": {"reservation": 32 << 20}}, "memory.low", str(32 << 20)),
     ("memory", {"unified": {"memory.high": str(48 << 20)}}, "memory.high", str(48 << 20)),
     ("cpu", {"cpu": {"quota": 50000, "period": 100000}}, "cpu.max", "50000 100000"),
-    ("cpu", {"cpu": {"shares": 1024}}, "cpu.weight", "39"),
+    ("cpu", {"cpu": {"shares": 1024}}, "cpu.weight", "100"),
     ("cpu", {"cpu": {"shares": 2}}, "cpu.weight", "1"),
     ("cpu", {"cpu": {"idle": 1}}, "cpu.idle", "1"),
     ("cpu", {"cpu": {"quota": 50000, "period": 100000, "burst": 10000}}, "cpu.max.burst", "10000"),
@@ -153,6 +153,8 @@ def test_resources(
 ) -> None:
     if controller not in cgroup.controllers:
         pytest.skip(f"needs the {controller} controller in a group of one's own")
+    if not (cgroup.directory.parent / name).exists():
+        pytest.skip(f"needs {name}, which this kernel does not have")
     box.linux["resources"] = resources
     box.sleep()
     assert (cgroup_of(box.pid) / name).read_text().strip() == value
