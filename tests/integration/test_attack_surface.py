@@ -125,12 +125,15 @@ def test_bad_profiles_row_65(shared_cli: Cli, tmp_path: Path, text: str) -> None
 
 
 def test_filter_is_in_force_row_65(shared_cli: Cli) -> None:
-    """security row 65: in the program, in the first process of --init, and in what joins by exec."""
+    """security row 65: in the program, in the first process of --init, and in what joins, a health check too."""
     script = "grep -h Seccomp: /proc/1/status /proc/self/status"
     found = shared_cli.ok("run", "--rm", "--init", "--network", "none", IMAGE, "sh", "-c", script)
     assert found.split() == ["Seccomp:", "2"] * 2
-    name = shared_cli.ok("run", "-d", "--network", "none", IMAGE, "sleep", "100").strip()
+    health = ("--health-cmd", f"{script} >/tmp/checked", "--health-interval", "disable")
+    name = shared_cli.ok("run", "-d", "--network", "none", *health, IMAGE, "sleep", "100").strip()
     try:
+        shared_cli.ok("healthcheck", "run", name)
+        assert shared_cli.ok("exec", name, "cat", "/tmp/checked").split() == ["Seccomp:", "2"] * 2
         for flags in ((), ("--privileged",), ("-u", "1000")):
             assert shared_cli.ok("exec", *flags, name, "sh", "-c", script).split() == ["Seccomp:", "2"] * 2
     finally:

@@ -46,6 +46,7 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_hundred_killed_monitors(shared_cli: Cli) -> None:
     """Fault G14: the state is right within a second, nothing is orphaned, an unknown exit code is never 0."""
     begin(shared_cli, "--name", "m", IMAGE, "sh", "-c", "echo run; trap '' TERM; sleep 1000 & wait")
@@ -86,6 +87,8 @@ def test_a_container_that_asks_to_outlive_its_monitor_is_ended(shared_cli: Cli) 
     eventually(lambda: not alive(keeper), "the monitor ends")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("mode", ["gone", "partly", "kept"])
 def test_reboot(busybox_layout: Path, mode: str) -> None:
     """Fault G13: the runtime directory is gone, partly gone, or kept on disk with the last boot's state."""
@@ -142,7 +145,7 @@ def sleeper():
     return pid
 
 reused = 0
-for round in range({rounds}):
+while reused < {rounds}:
     first = sleeper()
     found = state.of_process("c", first)
     found["started"] = True
@@ -172,19 +175,20 @@ print(reused)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_thousand_reused_pids() -> None:
     """Fault G15: a pid that another process has by now is told apart, and no signal reaches that."""
     program = REUSE.format(checkout=str(Path(__file__).parents[2]), rounds=REUSES)
     done = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", sys.executable, "-c", program],
-        capture_output=True, text=True, timeout=110, check=False,
+        capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= REUSES * 0.99
+    assert int(done.stdout) == REUSES
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_output_that_nobody_reads_row_91(shared_cli: Cli) -> None:
     """Security row 91: 10 GiB of output past a reader that never reads: the monitor does not grow, the payload ends."""
     script = f"read go; head -c {FLOOD} /dev/zero; read go; exit 8"
@@ -211,7 +215,7 @@ def test_output_that_nobody_reads_row_91(shared_cli: Cli) -> None:
         most = max(most, memory(keeper))
     feeder = subprocess.run(
         shared_cli.command("attach", "flood"), env=shared_cli.environment, input=b"go\n", stdout=subprocess.DEVNULL,
-        timeout=240, check=False,
+        timeout=800, check=False,
     )  # fmt: skip
     assert feeder.returncode == 8
     stuck.kill()
