@@ -5,8 +5,8 @@
     choose(mode, ports) ──► Network ──► attach(network, pid) ──► NetworkHandle.wait_ready() … .close()
 
 ``none`` and ``host`` need no helper. Otherwise the container has a network namespace of its own, connected by a helper
-that runs beside it as the same user: pasta, or slirp4netns where pasta is missing. Neither lets the container reach
-the loopback addresses of the host. A helper lives as long as the process that attached it, see `helper`.
+that runs beside it as the same user: pasta, or slirp4netns where pasta is missing or old. Neither lets the container
+reach the loopback addresses of the host. A helper lives as long as the process that attached it, see `helper`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def choose(mode: str = "", ports: Iterable[PortMapping] = ()) -> Network:
         from rootless.network.ports import check
 
         check(published)
-    network = _with_helper(kind, rest)
+    network = _with_helper(kind, rest, bool(published))
     network.ports = published
     return network
 
@@ -85,16 +85,15 @@ def attach(network: Network, pid: int) -> NetworkHandle | None:
     return handle
 
 
-def _with_helper(kind: str, rest: str) -> Network:
+def _with_helper(kind: str, rest: str, published: bool) -> Network:
     if kind not in ("", "pasta", "slirp4netns"):
         hint = "use none, host, pasta or slirp4netns"
         raise UsageError(f"cannot use the network {kind[:80]!r}: network not found", hint)
-    from rootless.network.helper import route_address
+    from rootless.network.helper import route_addresses
     from rootless.paths import helper
 
-    address = route_address()
-    order = (kind,) if kind else ("pasta", "slirp4netns") if address else ("slirp4netns", "pasta")
-    for name in order:
+    addresses = route_addresses()
+    for name in (kind,) if kind else _order(addresses, published):
         path = helper(name)
         if not path:
             continue
@@ -105,7 +104,25 @@ def _with_helper(kind: str, rest: str) -> Network:
             from rootless.network.pasta import describe
         else:
             from rootless.network.slirp4netns import describe
-        return describe(path, rest, address)
+        return describe(path, rest, addresses)
     names = kind or "neither pasta nor slirp4netns"
     found = "is not installed" if kind else "is installed"
     raise RootlessError(f"cannot connect the container to the network: {names} {found}", _INSTALL)
+
+
+def _order(addresses: tuple[str, str], published: bool) -> tuple[str, str]:
+    """Which helper is tried first. pasta needs a route of the host's; ports keep the client's address with it alone.
+
+    Where that is not lost by it, slirp4netns comes before an old pasta: one of 2023 takes 29 MB of memory for each
+    container, and a third of the time of its start.
+    """
+    if not any(addresses):
+        return "slirp4netns", "pasta"
+    if addresses[0] and not published:
+        from rootless.network.pasta import is_old
+        from rootless.paths import helper
+
+        path = helper("pasta")
+        if path and is_old(path):
+            return "slirp4netns", "pasta"
+    return "pasta", "slirp4netns"

@@ -125,23 +125,25 @@ def _become(user: int, net: int, ready: int, errors: int, argv: list[str]) -> No
     os.execve(argv[0], argv, {"PATH": "/usr/bin:/bin"})
 
 
-def route_address() -> str:
-    """The address that this machine sends from by its default route, '' without one. Sends nothing."""
+def route_addresses() -> tuple[str, str]:
+    """The IPv4 and the IPv6 address that this machine sends from by its default routes, '' without one. Sends nothing.
+    """
     import _socket
 
-    for family, target in zip((_socket.AF_INET, _socket.AF_INET6), _ANYWHERE, strict=True):
+    def own(family: int, target: str) -> str:
         try:
             probe = _socket.socket(family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
         except OSError:
-            continue
+            return ""
         try:
             probe.connect((target, 9))
             return str(probe.getsockname()[0])
         except OSError:
-            continue
+            return ""
         finally:
             probe.close()
-    return ""
+
+    return own(_socket.AF_INET, _ANYWHERE[0]), own(_socket.AF_INET6, _ANYWHERE[1])
 
 
 def failure(kind: str, words: str) -> RootlessError:

@@ -25,18 +25,19 @@ _PORT_FLAGS = {
 }  # fmt: skip
 
 
-def describe(path: str, rest: str, address: str) -> Network:
+def describe(path: str, rest: str, addresses: tuple[str, str]) -> Network:
     """The network by the pasta at ``path``; ``rest`` holds further arguments, separated by commas, as with podman.
 
+    ``addresses``: the host's own (`helper.route_addresses`), which the container has too.
     ``--map-gw`` among them lets the container reach the host by the address of the gateway.
     """
     network = Network("pasta", path, [word for word in rest.split(",") if word])
-    network.own_address = address
+    network.own_address = addresses[0] or addresses[1]
     network.nameserver = _value(network.options, "--dns-forward") or _NAMESERVER
     mapped = _value(network.options, "--map-guest-addr")
     if mapped:
         network.host_address = "" if mapped == "none" else mapped
-    elif "map-guest-addr" in features(path):
+    elif not is_old(path):
         network.host_address = _HOST
     return network
 
@@ -67,6 +68,11 @@ def arguments(network: Network) -> list[str]:
         if opened not in published and not any(word.partition("=")[0] in names for word in given):
             argv += [flag, "none"]
     return argv + [word for word in given if word != "--map-gw"]
+
+
+def is_old(path: str) -> bool:
+    """Whether this pasta is from before August 2024, when it learned ``--map-guest-addr``."""
+    return "map-guest-addr" not in features(path)
 
 
 def features(path: str) -> list[str]:

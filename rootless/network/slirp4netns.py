@@ -12,6 +12,8 @@ from rootless.network.helper import start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
+
     from rootless.network.helper import NetworkHandle
     from rootless.network.ports import PortMapping
 
@@ -19,10 +21,14 @@ _OWN, _HOST, _NAMESERVER = 100, 2, 3  # the last numbers of the addresses in the
 _MTU = "65520"
 _OPTIONS = ("allow_host_loopback", "cidr", "enable_ipv6", "mtu", "outbound_addr", "outbound_addr6", "port_handler")
 _ANSWER_LIMIT = 1 << 16
+_PATIENCE, _NAP = 5.0, 0.001  # seconds
 
 
-def describe(path: str, rest: str, address: str) -> Network:
-    """The network by the slirp4netns at ``path``; ``rest`` holds podman's options, ``mtu=1500,cidr=10.9.0.0/24``…"""
+def describe(path: str, rest: str, addresses: tuple[str, str]) -> Network:
+    """The network by the slirp4netns at ``path``; ``rest`` holds podman's options, ``mtu=1500,cidr=10.9.0.0/24``…
+
+    ``addresses``: the host's own (`helper.route_addresses`). The container has IPv6 where the host has.
+    """
     network = Network("slirp4netns", path)
     values = _read(rest)
     base = [f"10.0.2.{last}" for last in (_OWN, _HOST, _NAMESERVER)]
@@ -41,13 +47,13 @@ def describe(path: str, rest: str, address: str) -> Network:
     network.options += ["--mtu", values.get("mtu", _MTU)]
     if not loopback:
         network.options.append("--disable-host-loopback")
-    if _flag(values, "enable_ipv6"):
+    if _flag(values, "enable_ipv6", bool(addresses[1])):
         network.options.append("--enable-ipv6")
     for name in ("outbound_addr", "outbound_addr6"):
         if name in values:
             network.options += ["--" + name.replace("_", "-"), values[name]]
     network.own_address, gateway, network.nameserver = base
-    network.host_address = gateway if loopback else address
+    network.host_address = gateway if loopback else addresses[0] or addresses[1]
     return network
 
 
@@ -67,8 +73,8 @@ def _read(rest: str) -> dict[str, str]:
     return values
 
 
-def _flag(values: dict[str, str], name: str) -> bool:
-    value = values.get(name, "false").lower()
+def _flag(values: dict[str, str], name: str, default: bool = False) -> bool:
+    value = values.get(name, str(default)).lower()
     if value not in ("true", "false"):
         raise UsageError(f"cannot use {name}={value[:20]!r} for slirp4netns: it must be true or false")
     return value == "true"
@@ -119,7 +125,7 @@ def _publish(path: str, mapping: PortMapping) -> None:
     port = f"port {mapping['host_port']}/{mapping['protocol']}"
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
-        connection.connect(path)
+        _connect(connection, path)
         connection.sendall(dumps(request).encode())
         connection.shutdown(_socket.SHUT_WR)
         answer = b""
@@ -133,3 +139,18 @@ def _publish(path: str, mapping: PortMapping) -> None:
     if "error" in reply:
         said = reply["error"].get("desc", "refused")
         raise RootlessError(f"cannot publish {port}: {said}", "another program may have the port: choose another one")
+
+
+def _connect(connection: _socket.socket, path: str) -> None:
+    """Connect to the helper's socket, which it makes a moment after it has said that it is ready."""
+    import time
+
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.connect(path)
+            return
+        except (FileNotFoundError, ConnectionRefusedError):
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_NAP)

@@ -17,7 +17,7 @@ import pytest
 from rootless import network, paths
 from rootless.errors import RootlessError
 from rootless.network import ports
-from rootless.network.helper import NetworkHandle, route_address
+from rootless.network.helper import NetworkHandle, route_addresses
 
 pytestmark = [pytest.mark.needs("userns", "tun")]
 HELPERS = [
@@ -131,7 +131,7 @@ def test_a_published_port_is_answered(mode: str, protocol: str, namespace: int, 
     # One number on both sides: answers to a UDP port of another number get lost in pasta of early 2023.
     port = ports.free_port(protocol)
     # Nor does slirp4netns bring back answers to a datagram from 127.0.0.1.
-    address = route_address() if (mode, protocol) == ("slirp4netns", "udp") else "127.0.0.1"
+    address = route_addresses()[0] if (mode, protocol) == ("slirp4netns", "udp") else "127.0.0.1"
     attach(mode, f"{address}:{port}:{port}/{protocol}")
     command = inside(namespace, sys.executable, "-c", _ECHO, protocol, str(port))
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
@@ -257,3 +257,19 @@ def test_without_any_helper(monkeypatch: pytest.MonkeyPatch) -> None:
         network.choose()
     assert "--network none" in caught.value.hint and "passt" in caught.value.hint
     assert network.choose("none").helper == network.choose("host").helper == ""
+
+
+@pytest.mark.needs("pasta", "slirp4netns")
+def test_an_old_pasta_is_used_only_for_ports() -> None:
+    path = paths.helper("pasta")
+    assert path
+    said = subprocess.run([path, "--help"], capture_output=True, text=True, check=False)
+    old = "--map-guest-addr" not in said.stdout + said.stderr
+    here = any(route_addresses())
+    chosen = network.choose()
+    assert chosen.kind == ("slirp4netns" if old or not here else "pasta")
+    published = ports.parse(f"127.0.0.1:{ports.free_port('tcp')}:80")
+    assert network.choose("", published).kind == ("pasta" if here else "slirp4netns")
+    if chosen.kind == "slirp4netns":
+        assert ("--enable-ipv6" in chosen.options) == bool(route_addresses()[1])
+    assert "--enable-ipv6" not in network.choose("slirp4netns:enable_ipv6=false").options

@@ -115,13 +115,13 @@ def test_pasta_options() -> None:
 
 
 def test_slirp4netns_options() -> None:
-    made = slirp4netns.describe("/x", "cidr=10.9.8.0/24,mtu=1500,allow_host_loopback=true", "192.0.2.7")
+    made = slirp4netns.describe("/x", "cidr=10.9.8.0/24,mtu=1500,allow_host_loopback=true", ("192.0.2.7", ""))
     assert (made.own_address, made.nameserver, made.host_address) == ("10.9.8.100", "10.9.8.3", "10.9.8.2")
     assert "--disable-host-loopback" not in made.options and made.options[made.options.index("--mtu") + 1] == "1500"
-    assert "--disable-host-loopback" in slirp4netns.describe("/x", "", "192.0.2.7").options
+    assert "--disable-host-loopback" in slirp4netns.describe("/x", "", ("192.0.2.7", "")).options
     for bad in ("mtu=x", "cidr=1", "cidr=10.0.0.0/30", "x=1", "mtu", "enable_ipv6=2", "port_handler=rootlesskit"):
         with pytest.raises(UsageError):
-            slirp4netns.describe("/x", bad, "")
+            slirp4netns.describe("/x", bad, ("", ""))
 
 
 @pytest.mark.parametrize("mode", ["bridge", "x", "none:a", "host:a"])
