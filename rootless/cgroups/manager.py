@@ -40,10 +40,13 @@ class Wish:
     ``parent``: a slice for systemd, else a path below the mount point. ``path``: the group itself, below the mount
     point if absolute. ``unit``: systemd's name for the scope. ``limits``: as `resources.convert` makes them.
     ``optional``: a manager that cannot be had is done without. ``devices``: the rules that a filter must hold.
-    ``stop_timeout``: seconds between a scope's SIGTERM and its SIGKILL.
+    ``stop_timeout``: seconds between a scope's SIGTERM and its SIGKILL. ``owner``: the host's id of who may make groups
+    below the container's, -1 for the caller alone.
     """
 
-    __slots__ = ("devices", "limits", "manager", "mode", "name", "optional", "parent", "path", "stop_timeout", "unit")
+    __slots__ = (
+        "devices", "limits", "manager", "mode", "name", "optional", "owner", "parent", "path", "stop_timeout", "unit",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -63,6 +66,7 @@ class Wish:
         self.optional = optional
         self.devices = devices
         self.stop_timeout = stop_timeout
+        self.owner = -1
         self.manager = manager
         self.mode = mode
         self.parent = parent

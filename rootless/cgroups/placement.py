@@ -124,6 +124,8 @@ class Placement:
                 from rootless.cgroups import devices
 
                 devices.hold(group.path, self.wish.devices)
+            if self.wish.owner >= 0:
+                group.give(self.wish.owner)
             self.path = group.path
             return group.open_procs()
         except (RootlessError, OSError):

@@ -113,6 +113,7 @@ def for_spec(spec: Spec, name: str, *, systemd_form: bool = False, manager: str 
         bounding = ((spec.get("process") or {}).get("capabilities") or {}).get("bounding") or []
         if devices.are_needed(rules, own_users, bounding, linux.get("devices") or []):
             wish.devices = rules
+    wish.owner = _owner(spec)
     location = choose(wish)
     wish.limits = without_defaults(wish.limits, location.controllers)
     left_out = bool(wish.limits) and location.kind == "none" and devices.is_in_user_namespace()
@@ -122,6 +123,24 @@ def for_spec(spec: Spec, name: str, *, systemd_form: bool = False, manager: str 
     if left_out:
         control.notes.append(f"linux.resources is left out: {location.why}")
     return control
+
+
+def _owner(spec: Spec) -> int:
+    """The host's id of the container's root, if that is to own the group, else -1: a user's is his already.
+
+    Source: config-linux.md, "Cgroup ownership".
+    """
+    linux = spec.get("linux") or {}
+    new = {namespace["type"] for namespace in linux.get("namespaces") or [] if not namespace.get("path")}
+    if os.geteuid() != 0 or not {"user", "cgroup"} <= new:
+        return -1
+    for mount in spec.get("mounts") or []:
+        if mount.get("type") in ("cgroup", "cgroup2") and "ro" not in (mount.get("options") or ()):
+            from rootless.runtime import usermap
+
+            host = usermap.of_spec(linux).host_uid(0)
+            return -1 if host is None else host
+    return -1
 
 
 def of_state(state: State) -> Cgroup:

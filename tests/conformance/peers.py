@@ -142,6 +142,8 @@ DIFFERENCES: tuple[tuple[str, tuple[int, ...], str, tuple[str, ...]], ...] = (
      ("test_version.py::test_refused_version[0.1.0]",)),
     ("runc", RUNC, "refuses capabilities that the caller lacks",
      ("test_capabilities.py::test_what_the_caller_lacks_is_left_out",)),
+    ("runc", RUNC, "does not give the control group to the container's root",
+     ("test_commands.py::test_cgroup_is_owned_by_the_containers_root",)),
     ("runc", RUNC, "uses a file that is there, though it is not the device",
      ("test_devices.py::test_file_that_is_no_such_device",)),
     ("runc", RUNC, "exec takes no umask",

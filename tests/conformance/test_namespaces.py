@@ -48,7 +48,7 @@ def test_of_the_runtime(box: Box, kind: str) -> None:
     assert namespace_id(box.pid, FILES[kind]) == namespace_id("self", FILES[kind])
 
 
-@pytest.mark.parametrize("kind", ["network", "ipc", "uts", "cgroup"])
+@pytest.mark.parametrize("kind", UNSHARE)
 def test_by_path(box: Box, kind: str) -> None:
     users = [] if IS_ROOT else ["--user", "--map-root-user", "--map-auto"]
     with holder(*users, UNSHARE[kind]) as pid:
