@@ -30,7 +30,7 @@ from tests.support.cli import entry_point
 from tests.support.images import remove_tree
 
 VARIABLE = "ROOTLESS_TEST_OCI_RUNTIME"
-PATIENCE = 15.0
+PATIENCE = float(os.environ.get("ROOTLESS_TEST_PATIENCE", "15"))
 """Seconds that anything may take."""
 RANGE = 65536
 ROOT_HOST_ID = 100000

@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 from tests.uml import image
 
-BOOT_TIMEOUT = 180.0  # seconds
+BOOT_TIMEOUT = 300.0  # seconds
+PATIENCE = 180.0  # seconds for a command of a second or two; the machine is slow, and may have half a processor
 MEMORY = "1536M"
 USER = "user"
 BARE = "init=/usr/local/sbin/agent"  # boots in a few seconds, without systemd: no sessions, no user bus
@@ -99,7 +100,7 @@ class Machine:
         command: str,
         *,
         user: str = USER,
-        timeout: float = 60,
+        timeout: float = PATIENCE,
         env: Mapping[str, str] | None = None,
         live: bool = False,
     ) -> Done:
@@ -111,7 +112,9 @@ class Machine:
         code = self._read_line(timeout, output if live else None)["code"]
         return Done(code, output.read_text(errors="replace"))
 
-    def ok(self, command: str, *, user: str = USER, timeout: float = 60, env: Mapping[str, str] | None = None) -> str:
+    def ok(
+        self, command: str, *, user: str = USER, timeout: float = PATIENCE, env: Mapping[str, str] | None = None
+    ) -> str:
         """Run a command that must succeed; its output."""
         done = self.run(command, user=user, timeout=timeout, env=env)
         assert done.code == 0, f"{command} exits {done.code}: {done.output}"
@@ -132,7 +135,7 @@ class Machine:
         assert self._kernel is not None
         self.send("systemctl poweroff", user="root")
         try:
-            self._kernel.wait(60)
+            self._kernel.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             raise MachineFailed(f"the machine does not power off\n{self._end_of_console()}") from None
         self.cut_power()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from tests.uml.machine import Machine, machine
+from tests.uml.machine import PATIENCE, Machine, machine
 
 PACKAGES = "/opt/rootless/lib/python3.11/site-packages"  # where the checkout is installed in the machine
 SWAP = "fallocate -l 192M /swap && chmod 600 /swap && mkswap /swap && swapon /swap"
 # Without the configuration and the fixtures of the checkout, which are about the machine that the tests are started on.
 PYTEST = (
-    "python -m pytest -c /dev/null -o junit_family=xunit1 -p no:cacheprovider -q -rs --tb=short --timeout=120"
+    "python -m pytest -c /dev/null -o junit_family=xunit1 -p no:cacheprovider -q -rs --tb=short --timeout=300"
     " --durations=10"
 )
 INSIDE = (
@@ -61,12 +61,13 @@ def run_all(machines: list[Machine]) -> Results:
         prepare(new)
         new.ok(SWAP, user="root")
         ready = time.monotonic() - began
-        inside = _run(new, INSIDE, "/tmp/inside.xml", {})
-        conformance = _run(new, IN_A_SCOPE, "/tmp/conformance.xml", {"SCRIPT": CONFORMANCE})
+        inside = _run(new, INSIDE, "/tmp/inside.xml")
+        conformance = _run(new, IN_A_SCOPE, "/tmp/conformance.xml")
         return Results(inside, conformance, ready)
 
 
-def _run(new: Machine, command: str, path: str, env: dict[str, str]) -> Report:
+def _run(new: Machine, command: str, path: str) -> Report:
     began = time.monotonic()
-    done = new.run(command, timeout=900, env=env)
+    environment = {"SCRIPT": CONFORMANCE, "ROOTLESS_TEST_PATIENCE": str(PATIENCE)}
+    done = new.run(command, timeout=1500, env=environment)
     return Report(done.output, new.ok(f"cat {path}"), time.monotonic() - began)

@@ -11,7 +11,7 @@ import pytest
 from tests.uml.inside.session import IMAGE
 from tests.uml.machine import Machine
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 LIMITED = f"rootless run --rm --network none --device-read-iops /dev/ubda:500 {IMAGE} cat /sys/fs/cgroup/io.max"
 OURS = "/etc/systemd/system/user@.service.d"

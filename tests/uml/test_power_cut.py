@@ -13,7 +13,7 @@ from tests.uml.conftest import FIGURES
 from tests.uml.inside.session import LARGE_LAYOUT
 from tests.uml.machine import BARE, Machine, machine
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 # What is done over and over until the power goes; $N is another number each time.
 WORK = {

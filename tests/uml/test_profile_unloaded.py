@@ -9,7 +9,7 @@ import pytest
 from tests.uml.machine import Machine
 from tests.uml.second import PACKAGES
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 CURRENT = "cat /proc/self/attr/current"
 RUN = "rootless run --rm --network none"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.support.cli import Cli
@@ -23,6 +23,12 @@ class Session(Cli):
         self.data = self.home / ".local/share/rootless"
         self.environment = dict(os.environ)
 
+    def run(
+        self, *arguments: str, stdin: str = "", timeout: float = 60, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """As of :class:`Cli`, with the patience that this machine needs."""
+        return super().run(*arguments, stdin=stdin, timeout=max(timeout, 180), env=env)
+
 
 def systemctl(*arguments: str) -> str:
     """The output of ``systemctl --user``; never fails."""
@@ -30,7 +36,7 @@ def systemctl(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def until(reached: Callable[[], object], what: str, timeout: float = 20) -> None:
+def until(reached: Callable[[], object], what: str, timeout: float = 60) -> None:
     """Wait until ``reached`` gives something true; fails after ``timeout`` seconds with ``what`` was awaited."""
     deadline = time.monotonic() + timeout
     while not reached():
