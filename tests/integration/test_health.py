@@ -132,7 +132,7 @@ def test_an_unhealthy_container_is_ended(shared_cli: Cli, action: str, policy: s
 
 
 def test_one_that_does_not_end_when_asked_is_killed(shared_cli: Cli) -> None:
-    flags = ("--health-cmd=false", SOON, "--health-retries=1", "--health-on-failure=stop", "--stop-timeout=1")
+    flags = ("--health-cmd=false", SOON, "--health-retries=1", "--health-on-failure=stop", "--stop-timeout=3")
     checked(shared_cli, *flags)
     assert shared_cli.ok("wait", "h") == "137\n"
 
@@ -183,6 +183,14 @@ def test_a_check_that_takes_too_long_is_killed_whole(shared_cli: Cli) -> None:
     assert found["ExitCode"] == -1
     assert found["Output"] == "begun\nhealth check exceeded timeout of 1s"
     assert [line for line in processes(shared_cli) if "sleep" in line] == ["sleep 770"]
+
+
+def test_a_check_that_writes_without_end_is_killed(shared_cli: Cli) -> None:
+    checked(shared_cli, "--health-cmd=yes", BY_HAND, "--health-timeout=1s")
+    assert shared_cli.run("healthcheck", "run", "h").returncode == 1
+    found = health(shared_cli)["Log"][-1]
+    assert (found["ExitCode"], len(found["Output"])) == (-1, 500)
+    assert "yes" not in processes(shared_cli)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -239,19 +247,24 @@ def test_one_at_a_time_and_nobody_waits_for_a_slow_one(shared_cli: Cli) -> None:
 
 
 def test_a_container_that_does_not_read_its_input_is_ended_all_the_same(shared_cli: Cli) -> None:
-    """What was typed waits for it, but the monitor hears who has something else to say."""
-    flags = ("--health-cmd=false", "--health-on-failure=kill", "--health-retries=1", "--health-start-period=1s")
-    caller = shared_cli.popen("run", NONE, "--name", "h", "-i", *flags, "--health-interval=2s", IMAGE, *SLEEP)
+    """What was typed waits for it, but the monitor hears at once who has something else to say."""
+    flags = ("--health-cmd=false", "--health-on-failure=kill", "--health-retries=1", BY_HAND)
+    caller = shared_cli.popen("run", NONE, "--name", "h", "-i", *flags, IMAGE, *SLEEP)
     assert caller.stdin is not None
     os.set_blocking(caller.stdin.fileno(), False)
-    eventually(lambda: shared_cli.run("container", "exists", "h").returncode == 0, "it is made")
-    deadline = time.monotonic() + 20
-    while caller.poll() is None and time.monotonic() < deadline:
+    eventually(lambda: shared_cli.run("ps", "-q").stdout, "it runs")
+    stuck = 0
+    while stuck < 20:
         try:
             os.write(caller.stdin.fileno(), b"x" * 65536)
-        except (BlockingIOError, BrokenPipeError):
+            stuck = 0
+        except BlockingIOError:
+            stuck += 1
             time.sleep(0.05)
-    assert caller.poll() == 137
+    begun = time.monotonic()
+    shared_cli.fails(1, "healthcheck", "run", "h")
+    assert time.monotonic() - begun < 4.5
+    assert caller.wait(20) == 137
     _close(caller)
 
 
@@ -388,6 +401,20 @@ def test_the_service_manager_is_told_when_it_is_healthy(shared_cli: Cli) -> None
         manager.settimeout(20)
         shared_cli.ok("exec", "h", "touch", "/well")
         assert manager.recv(1000) == b"READY=1\nMAINPID=%d" % keeper
+        manager.settimeout(1)
+        with pytest.raises(TimeoutError):
+            manager.recv(1000)
+
+
+def test_the_service_manager_hears_of_health_only_where_it_wants(shared_cli: Cli) -> None:
+    path = shared_cli.home / "notify-conmon"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(20)
+        flags = ("--sdnotify=conmon", "--health-cmd=true", SOON)
+        shared_cli.run("run", "-d", NONE, "--name=h", *flags, IMAGE, *SLEEP, env={"NOTIFY_SOCKET": str(path)})
+        assert manager.recv(1000).startswith(b"READY=1\n")
+        shared_cli.ok("wait", "--condition=healthy", "h")
         manager.settimeout(1)
         with pytest.raises(TimeoutError):
             manager.recv(1000)
