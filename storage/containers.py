@@ -47,7 +47,7 @@ def _damaged(container_id: str, why: str, path: str) -> DamagedError:
 
 def _in_use(name: str, holder: str) -> NameInUseError:
     return NameInUseError(
-        f"cannot create a container named {shown(name)}: the name is already in use by {holder}",
+        f"cannot name a container {shown(name)}: the name is already in use by {holder}",
         f"remove that container with `rootless rm {name}`, or choose another name")
 
 

@@ -148,7 +148,7 @@ def rm(values: Values, args: list[str], global_values: Values) -> int:
         with open(values["cidfile"], encoding="utf-8", errors="replace") as file:
             names.append(file.readline(100).strip())
     selected = any(values.get(key) for key in ("filter", "latest", "cidfile"))
-    choose(args, bool(values.get("all")), "container", selected)
+    choose(args, bool(values.get("all")), "container", selected, values.get("latest"))
     if values.get("all") or values.get("filter") or values.get("latest"):
         selection = {"all": True, "filter": values.get("filter", []), "latest": values.get("latest", False)}
         names += [str(found["Id"]) for found in list_containers(engine, selection)]
@@ -206,6 +206,7 @@ def inspect_any(values: Values, args: list[str], global_values: Values) -> int:
     from rootless.engine.images import inspect as image_details
     from rootless.engine.images.names import find
     from rootless.errors import NotFoundError
+    from storage.reference import InvalidReferenceError
 
     engine = open_engine(global_values)
     kinds: dict[str, Callable[[str], object]] = {
@@ -222,7 +223,7 @@ def inspect_any(values: Values, args: list[str], global_values: Values) -> int:
             if kind in ("all", candidate):
                 try:
                     return function(name)
-                except MISSING:
+                except (*MISSING, InvalidReferenceError):  # it may be the name of something else
                     if kind != "all":
                         raise
         raise NotFoundError(f"no such object: {name!r}", "rootless ps -a and rootless images list what there is")
@@ -233,9 +234,10 @@ def inspect_any(values: Values, args: list[str], global_values: Values) -> int:
 def _named(engine: Engine, values: Values, args: list[str]) -> list[str]:
     from rootless.cli.many import choose
 
-    if values.get("latest"):
+    latest = values.get("latest")
+    choose(args, False, "container", bool(latest), latest)
+    if latest:
         return [str(found["Id"]) for found in list_containers(engine, {"latest": True})]
-    choose(args, False, "container")
     return args
 
 

@@ -96,20 +96,22 @@ def wait(values: Values, args: list[str], global_values: Values) -> int:
         text = str(values["interval"])
         interval = parse_duration(text + "ms" if text.isdigit() else text, "--interval")
     engine = open_engine(global_values)
-    code = 0
-    names: Iterable[tuple[str, str]]
-    if values.get("ignore"):
-        names = []
-        for name in args:
-            try:
-                names.append((engine.store.containers.find(name), name))
-            except NotFoundError:
-                render.line("-1")
+    found: Iterable[tuple[str, str]]
+    if values.get("ignore") and args:
+        found = [(_found(engine, name), name) for name in args]
     else:
-        names = chosen(engine, values, args, ())
-    for container_id, _ in names:
-        render.line(str(ends.wait(engine, container_id, conditions, interval)))
-    return code
+        found = chosen(engine, values, args, ())
+    for container_id, _ in found:
+        render.line(str(ends.wait(engine, container_id, conditions, interval)) if container_id else "-1")
+    return 0
+
+
+def _found(engine: Engine, name: str) -> str:
+    """The ID of a container, empty if there is none."""
+    try:
+        return engine.store.containers.find(name)
+    except NotFoundError:
+        return ""
 
 
 def init(values: Values, args: list[str], global_values: Values) -> int:
@@ -166,7 +168,7 @@ def chosen(engine: Engine, values: Values, args: list[str], states: tuple[str, .
             if not values.get("ignore"):
                 raise RootlessError(f"cannot read the container ID file {path}: {error.strerror}") from None
     selected = any(values.get(key) for key in ("filter", "latest", "cidfile"))
-    choose(args, bool(values.get("all")), "container", selected)
+    choose(args, bool(values.get("all")), "container", selected, values.get("latest"))
     found = []
     for name in names:
         try:

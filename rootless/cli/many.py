@@ -66,8 +66,12 @@ def exists(name: str, look: Callable[[str], object]) -> int:
         return 1
 
 
-def choose(args: list[str], everything: bool, what: str, others: bool = False) -> None:
-    """Check that names were given or all were asked for, but not both; ``others``: chosen in another way."""
+def choose(args: list[str], everything: bool, what: str, others: bool = False, latest: object = None) -> None:
+    """Check that names were given, or all or the ``latest`` were asked for, but no two of them; ``others``: chosen in
+    another way."""
+    if latest and (args or everything):
+        other = f"{what}s" if args else "--all"
+        raise UsageError(f"--latest and {other} cannot be used together", "leave away one of them")
     if everything and args:
         raise UsageError(f"cannot name {what}s together with --all", f"leave away either --all or the {what}s")
     if not (args or everything or others):

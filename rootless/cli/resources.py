@@ -156,7 +156,7 @@ def _percent(value: float) -> str:
 
 
 def _pair(first: int, second: int) -> str:
-    return f"{size(first)} / {size(second)}" if first or second else f"{_NOTHING} / {_NOTHING}"
+    return f"{size(first)} / {size(second)}"
 
 
 def size(count: float, step: int = 1000, units: tuple[str, ...] = _UNITS) -> str:

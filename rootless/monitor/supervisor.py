@@ -92,7 +92,8 @@ class Supervisor:
         for fd in (*self._sources, self._target):
             if fd >= 0:
                 os.set_blocking(fd, False)
-        for fd in (*self._sources, settings["pidfd"], settings["listener"]):
+        # In this order they are read when both have something: what was written to stdout comes first.
+        for fd in (*self._names, settings["pidfd"], settings["listener"]):
             self._poll.register(fd, select.POLLIN)
         if settings["notify"] >= 0:
             self._poll.register(settings["notify"], select.POLLIN)

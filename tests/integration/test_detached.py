@@ -103,6 +103,63 @@ def test_kill(shared_cli: Cli) -> None:
     shared_cli.fails(125, "kill", "-s", "NOSUCH", "k")
 
 
+def test_a_signal_that_asks_for_no_end_leaves_the_restart_policy(shared_cli: Cli) -> None:
+    """A program that was told to read its settings again is started again when it ends later; one told to end is not.
+    """
+    script = "trap 'echo hup' HUP; trap 'exit 3' USR1; trap 'exit 4' INT; echo ready; while :; do sleep 0.05; done"
+    begin(shared_cli, "--name", "again", "--restart=always", IMAGE, "sh", "-c", script)
+    eventually(lambda: log(shared_cli, "again").count("ready") == 1, "the traps are set")
+    shared_cli.ok("kill", "-s", "HUP", "again")
+    eventually(lambda: "hup" in log(shared_cli, "again"), "the signal")
+    shared_cli.ok("exec", "again", "kill", "-USR1", "1")
+    eventually(lambda: log(shared_cli, "again").count("ready") == 2, "it is started again")
+    shared_cli.ok("kill", "-s", "INT", "again")
+    assert shared_cli.ok("wait", "again") == "4\n"
+    assert state(shared_cli, "again") == "exited"
+    shared_cli.ok("rm", "again")
+
+
+def test_stdout_is_logged_before_stderr(shared_cli: Cli) -> None:
+    """When both wait for the monitor the log has them in the order in which people read them."""
+    script = "trap 'echo out; echo err >&2; echo >/done' USR1; echo ready; while :; do sleep 0.05; done"
+    begin(shared_cli, "--name", "both", IMAGE, "sh", "-c", script)
+    eventually(lambda: "ready" in log(shared_cli, "both"), "the trap is set")
+    monitor = about(shared_cli, "both")["State"]["ConmonPid"]
+    os.kill(monitor, signal.SIGSTOP)
+    try:
+        shared_cli.ok("kill", "-s", "USR1", "both")
+        eventually(lambda: shared_cli.run("exec", "both", "test", "-e", "/done").returncode == 0, "both are written")
+    finally:
+        os.kill(monitor, signal.SIGCONT)
+    eventually(lambda: log(shared_cli, "both") == "ready\nout\nerr\n", "the log")
+
+
+def test_names(shared_cli: Cli) -> None:
+    identifier = begin(shared_cli, "--name", "one", IMAGE, "sleep", "100")
+    begin(shared_cli, "--name", "two", "--hostname=there", IMAGE, "sleep", "100")
+    hosts = shared_cli.ok("inspect", "--format", "{{.Config.Hostname}}", "one", "two").split()
+    assert hosts == [identifier[:12], "there"]
+    assert hosts == [shared_cli.ok("exec", name, "hostname").strip() for name in ("one", "two")]
+    assert 'cannot name a container "two": the name is already in use' in shared_cli.fails(125, "rename", "one", "two")
+    for name in ("Nobody", "/nobody"):  # neither can be the name of an image
+        assert f"no such object: '{name}'" in shared_cli.fails(125, "inspect", name)
+    for command in ("stop", "inspect", "pause", "attach"):
+        assert "--latest and containers cannot" in shared_cli.fails(125, command, "--latest", "one")
+    assert "--latest and --all cannot" in shared_cli.fails(125, "stop", "--latest", "--all")
+
+
+def test_commands_at_once(shared_cli: Cli) -> None:
+    """Several that want the same of a container all get it; none waits for what another has begun."""
+    begin(shared_cli, "--name", "busy", IMAGE, "sleep", "100")
+    for words in (("restart", "-t", "0"), ("stop", "-t", "0"), ("start",), ("restart", "-t", "0")):
+        began = time.monotonic()
+        started = [shared_cli.popen(*words, "busy") for _ in range(4)]
+        told = [(process.communicate(timeout=60), process.returncode) for process in started]
+        assert told == [((b"busy\n", b""), 0)] * 4
+        assert time.monotonic() - began < 20
+    assert state(shared_cli, "busy") == "running"
+
+
 @pytest.mark.parametrize("code", [0, 1, 42, 125, 126, 127, 255])
 def test_wait_tells_the_exit_code(shared_cli: Cli, code: int) -> None:
     begin(shared_cli, "--name", "w", IMAGE, "sh", "-c", f"sleep 0.2; exit {code}")
@@ -127,6 +184,11 @@ def test_wait_for_conditions(shared_cli: Cli) -> None:
     assert shared_cli.ok("wait", "--condition=running", "c") == "-1\n"
     assert shared_cli.ok("wait", "--condition=exited,running", "c") == "-1\n"
     assert shared_cli.ok("wait", "--ignore", "nobody") == "-1\n"
+    names = ("c", "nobody", "c")
+    assert shared_cli.ok("wait", "--ignore", "--condition=running", *names) == "-1\n-1\n-1\n"
+    shared_cli.ok("stop", "-t", "0", "c")
+    assert shared_cli.ok("wait", "--ignore", *names) == "137\n-1\n137\n"
+    assert "cannot be used together" in shared_cli.fails(125, "wait", "--latest", "c")
     shared_cli.fails(125, "wait", "nobody")
     shared_cli.fails(125, "wait", "--condition=nonsense", "c")
 
@@ -223,6 +285,7 @@ def test_init(shared_cli: Cli) -> None:
     shared_cli.ok("create", NONE, "--name", "i", IMAGE, "sh", "-c", "echo now; exit 4")
     assert shared_cli.ok("init", "i") == "i\n"
     assert state(shared_cli, "i") == "initialized"
+    assert "it is initialized" in shared_cli.fails(125, "init", "i")
     assert about(shared_cli, "i")["State"]["Pid"] > 0
     assert shared_cli.ok("start", "i") == "i\n"
     assert shared_cli.ok("wait", "i") == "4\n"

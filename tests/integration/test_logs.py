@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -43,6 +44,7 @@ def test_each_stream_to_where_it_belongs(shared_cli: Cli) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "out\npartial\nrest", "err\n")
     stamps = shared_cli.ok("logs", "--timestamps", "c").splitlines()
     assert [line.split(" ", 1)[1] for line in stamps] == ["out", "partial", "rest"]
+    assert {re.fullmatch(r"[0-9-]{10}T[0-9:]{8}\.[0-9]{9}Z", line.split(" ")[0]) is None for line in stamps} == {False}
     assert shared_cli.ok("logs", "--tail", "1", "c") == "partial\nrest" and shared_cli.ok("logs", "--tail=0", "c") == ""
     assert shared_cli.ok("logs", "--since", "1h", "c") == "out\npartial\nrest"
     assert shared_cli.ok("logs", "--since", stamps[0].split(" ")[0], "c") == "partial\nrest"

@@ -74,7 +74,7 @@ def inspect(engine: Engine, name: str, *, size: bool = False) -> Object:
         "IsService": False,
         "KubeExitCodePropagation": "invalid",
         "lockNumber": 0,
-        "Config": {**_config(record, options, process), **_health_config(record)},
+        "Config": {**_config(record, options, spec), **_health_config(record)},
         "HostConfig": {
             **_host_config(record, options, options.get("log_path") or layout.container_log(container_id)),
             **resources.host_config(options, current.cgroup_manager),
@@ -166,14 +166,15 @@ def _network_settings(record: Object, current: Status) -> Object:
     }  # fmt: skip
 
 
-def _config(record: Object, options: Object, process: Object) -> Object:
+def _config(record: Object, options: Object, spec: Object) -> Object:
     from rootless.linux.signals import name as signal_name
 
     ports = record.get("exposed") or {}
     exposed: Object = {f"{number}/{protocol}": {} for number, protocols in ports.items() for protocol in protocols}
     entrypoint = record.get("entrypoint") or []
+    process = spec.get("process", {})
     return {
-        "Hostname": record.get("hostname", ""),
+        "Hostname": spec.get("hostname", ""),
         "Domainname": "",
         "User": record.get("user", ""),
         "AttachStdin": options.get("interactive", False),

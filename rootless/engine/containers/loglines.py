@@ -89,7 +89,7 @@ class Lines:
                     continue
                 moment, text, whole = first, held + text, True
             if not self._inside[fd]:
-                text = b"%s%s %s" % (self._before, moment, text) if self._timestamps else self._before + text
+                text = b"%s%s %s" % (self._before, _utc(moment), text) if self._timestamps else self._before + text
             self._inside[fd] = not whole
             yield moment, fd, text + self._after + b"\n" if whole else text
 
@@ -97,7 +97,7 @@ class Lines:
         """Parts that were held and whose line never ended."""
         found: list[Shown] = []
         for fd, (moment, text) in self._held.items():
-            time_text = moment + b" " if self._timestamps else b""
+            time_text = _utc(moment) + b" " if self._timestamps else b""
             found.append((fd, self._before + time_text + text + self._after + b"\n"))
         self._held = {}
         return found
@@ -133,6 +133,11 @@ def _merged(pieces: Iterator[Shown]) -> list[Shown]:
     if parts:
         found.append((last, b"".join(parts)))
     return found
+
+
+def _utc(moment: bytes) -> bytes:
+    """The time as podman shows it: with ``Z`` for an offset of nothing."""
+    return moment[:_NANOSECOND] + b"Z" if moment[_NANOSECOND:] == b"+00:00" else moment
 
 
 def _offset(zone: bytes) -> int:

@@ -40,7 +40,11 @@ def start(engine: Engine, container_id: str, name: str) -> None:
     if current == "initialized":
         let_go(engine, container_id)
     else:
-        begin(engine, container_id, name, {})
+        try:
+            begin(engine, container_id, name, {})
+        except InUseError:
+            if status(engine, container_id).state not in ("running", "restarting"):
+                raise  # else another command has just started it, and that was what is wanted
 
 
 def attached(engine: Engine, container_id: str, name: str, values: Mapping[str, Any]) -> int:
@@ -61,8 +65,6 @@ def attached(engine: Engine, container_id: str, name: str, values: Mapping[str, 
 def init(engine: Engine, container_id: str, name: str) -> None:
     """Make the container with all its namespaces and mounts; its program waits for ``start``."""
     current = status(engine, container_id).state
-    if current == "initialized":
-        return
     if current not in ("created", "exited"):
         raise RootlessError(f"cannot init container {name}: it is {current}: container state improper")
     begin(engine, container_id, name, {}, go=False)
@@ -93,7 +95,8 @@ def begin(
     try:
         lock = take_lock(engine, container_id)
     except InUseError as error:
-        raise RootlessError(f"cannot start container {name}: another command is using it") from error
+        code = RootlessError.exit_code
+        raise InUseError(f"cannot start container {name}: another command is using it", exit_code=code) from error
     if lock is None:
         raise NotFoundError(f"no container with name or ID {name!r} found: no such container")
     with lock:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from rootless.engine.context import Engine
 
+_ENDING = (signals.SIGKILL, signals.SIGTERM, signals.SIGINT, signals.SIGQUIT)
 _FIRST_NAP, _LONGEST_NAP = 0.001, 0.02  # seconds
 _PATIENCE = 30.0
 """Seconds that the kernel may take to end a process, and a monitor to put that down."""
@@ -37,17 +38,23 @@ def stop(engine: Engine, container_id: str, timeout: str | float | None = None) 
 
     ``timeout``: seconds between the two, -1 for ever; None means the container's own, which ``--stop-timeout`` set.
     """
-    current = status(engine, container_id)
-    if current.state not in ALIVE and current.state != "restarting":
-        return
-    announce_stop(engine, container_id)
-    if current.state != "restarting":
-        record = engine.store.containers.load(container_id)
-        seconds = record["options"]["stop_timeout"] if timeout in (None, "") else float(timeout or 0)
-        number = signals.SIGKILL if current.state == "initialized" else record.get("stop_signal", signals.SIGTERM)
-        _end(engine, container_id, current, number, seconds)
-        events.note(engine, "container", "stop", container_id, record)
-    settle(engine, container_id)
+    restarts = -1
+    while True:
+        current = status(engine, container_id)
+        if current.state not in ALIVE and current.state != "restarting":
+            return
+        if current.restarts <= restarts:  # no further run by its policy, but one that another command has begun
+            return
+        restarts = current.restarts
+        announce_stop(engine, container_id)
+        if current.state != "restarting":
+            record = engine.store.containers.load(container_id)
+            seconds = record["options"]["stop_timeout"] if timeout in (None, "") else float(timeout or 0)
+            number = signals.SIGKILL if current.state == "initialized" else record.get("stop_signal", signals.SIGTERM)
+            _end(engine, container_id, current, number, seconds)
+            events.note(engine, "container", "stop", container_id, record)
+        if settle(engine, container_id, current.pid):
+            return
 
 
 def _end(engine: Engine, container_id: str, current: Status, number: int, seconds: float) -> None:
@@ -99,33 +106,44 @@ def _gone(pidfd: int, seconds: float) -> bool:
     return bool(poll.poll(None if seconds < 0 else seconds * 1000))
 
 
-def settle(engine: Engine, container_id: str) -> None:
-    """Wait until whoever ran the container has put down its end, and with ``--rm`` removed it."""
+def settle(engine: Engine, container_id: str, pid: int) -> bool:
+    """Wait until whoever ran the container has put down its end, and with ``--rm`` removed it.
+
+    ``pid``: the first process of the run that ends, 0 for none. ``False``: there is a further run already.
+    """
     path = engine.store.layout.container(container_id)
     deadline = time.monotonic() + _PATIENCE
     nap = _FIRST_NAP
     while is_held(path) and time.monotonic() < deadline:
         time.sleep(nap)
         nap = min(nap * 2, _LONGEST_NAP)
+        if nap == _LONGEST_NAP and status(engine, container_id).pid not in (0, pid):
+            return False
+    return True
 
 
 def kill(engine: Engine, container_id: str, name: str, number: int) -> None:
-    """Send a signal to the first process of a running container. It is not restarted when it ends by that."""
+    """Send a signal to the first process of a running container.
+
+    One that asks it to end is the user's wish: it is not restarted then. One that means something else, as HUP does for
+    a program that reads its settings again, leaves the restart policy alone.
+    """
     current = status(engine, container_id)
     pidfd = open_init(engine, container_id, current) if current.state in ALIVE else -1
     if pidfd < 0:
         message = f"cannot kill container {name}: can only kill running containers. {container_id[:12]} is in state"
         raise RootlessError(f"{message} {current.state}: container state improper")
     try:
-        announce_stop(engine, container_id)
-        pidfd_send_signal(pidfd, number)
         record = engine.store.containers.load(container_id)
+        if number in _ENDING or number == record.get("stop_signal"):
+            announce_stop(engine, container_id)
+        pidfd_send_signal(pidfd, number)
         events.note(engine, "container", "kill", container_id, record, signal=str(number))
         if number == signals.SIGKILL:
             if current.state == "paused":
                 thaw(current.cgroup)
             _gone(pidfd, _PATIENCE)
-            settle(engine, container_id)
+            settle(engine, container_id, current.pid)
     finally:
         os.close(pidfd)
 
@@ -142,6 +160,8 @@ def wait(engine: Engine, container_id: str, conditions: Sequence[str] = (), inte
         except NotFoundError:
             return code
         current = status(engine, container_id)
+        if current.state == "exited" and current.finished > current.started:
+            code = current.exit_code  # as it was put down; --rm may remove it in the next moment
         if healths and _has_health(engine, record, current, wanted):
             return -1
         if current.state == "created" and not conditions:
@@ -190,5 +210,5 @@ def _await_end(engine: Engine, container_id: str, current: Status, code: int) ->
     if pidfd >= 0:
         _gone(pidfd, -1)
         os.close(pidfd)
-    settle(engine, container_id)
+    settle(engine, container_id, current.pid)
     return code

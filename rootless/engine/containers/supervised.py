@@ -137,10 +137,11 @@ def lead(
     handles: list[NetworkHandle] = []
 
     def attach(pid: int) -> None:
-        """Whatever can be done while the container mounts its file systems."""
         handle = networks.attach(network, pid)
         if handle is not None:
             handles.append(handle)
+
+    def write() -> None:
         if not written:
             container.write(durable=not temporary)
 
@@ -157,7 +158,7 @@ def lead(
         listener = wire.listen(run, SOCKET)
         gate = -1 if let_go else wire.listen(run, launch.GATE)
         detached = wire.Detached(gate, os.getpid())
-        process = launch.create(plan, streams.given, attach, place=control.place, detached=detached)
+        process = launch.create(plan, streams.given, attach, meanwhile=write, place=control.place, detached=detached)
         try:
             streams.close_given()
             for handle in handles:
@@ -211,7 +212,8 @@ def record_running(
         found["monitor"] = os.getpid()
         found["monitor_start"] = state.start_time(os.getpid()) or 0
     state.write(make_run_directory(engine, container.id), found)
-    if started and not container.record["rm"]:
+    # Of one that goes with its caller nothing is left after a reboot that could be taken for one that never ran.
+    if started and (process.detached or not container.record["rm"]):
         record_start(engine, container.id, started, restarts)
     for key, pid in (("pidfile", process.pid), ("conmon_pidfile", os.getpid())):
         path = container.record["options"].get(key)
