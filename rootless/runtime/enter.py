@@ -54,6 +54,10 @@ class Target:
         self.idmap = idmap
         self.cgroup = cgroup
 
+    def ended(self) -> bool:
+        """Whether it has ended meanwhile."""
+        return _ended(self.pidfd)
+
     def close(self) -> None:
         """Let go of it."""
         os.close(self.pidfd)
@@ -116,16 +120,17 @@ def _program(init: int, init_fd: int) -> tuple[int, int]:
     With ``--init`` the first process is this program (`rootless.init.reaper`), and closed to everybody. Its first child
     is what it was made for, and lives as long. Raises ``OSError`` where there is none.
     """
-    pid = _first_child(init)
+    pid = first_child(init)
     pidfd = pidfd_open(pid)
-    if _first_child(init) != pid or _ended(init_fd):
+    if first_child(init) != pid or _ended(init_fd):
         os.close(pidfd)
         raise ProcessLookupError
     os.close(init_fd)
     return pid, pidfd
 
 
-def _first_child(pid: int) -> int:
+def first_child(pid: int) -> int:
+    """The oldest child of a process. Raises ``OSError`` where there is none."""
     words = read(f"/proc/{pid}/task/{pid}/children").split()
     if not words:
         raise ProcessLookupError

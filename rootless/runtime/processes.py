@@ -18,7 +18,7 @@ def of_container(pid: int, cgroup: str = "") -> list[int]:
         except OSError:
             pass
     try:
-        wanted = os.stat(f"/proc/{pid}/ns/pid").st_ino
+        wanted = os.stat(f"/proc/{open_to_us(pid)}/ns/pid").st_ino
         if wanted == os.stat("/proc/self/ns/pid").st_ino:
             return [pid]
         depth = _depth(pid)
@@ -26,9 +26,23 @@ def of_container(pid: int, cgroup: str = "") -> list[int]:
         return []
     found = []
     for name in os.listdir("/proc"):
-        if name.isdigit() and _is_inside(name, wanted, pid, depth):
+        if name.isdigit() and (int(name) == pid or _is_inside(name, wanted, pid, depth)):
             found.append(int(name))
     return sorted(found)
+
+
+def open_to_us(pid: int) -> int:
+    """The process itself, or its oldest child where it is closed to everybody, as that of ``--init`` is.
+
+    Raises ``OSError`` when it has ended.
+    """
+    try:
+        os.stat(f"/proc/{pid}/ns/pid")
+    except PermissionError:
+        from rootless.runtime.enter import first_child
+
+        return first_child(pid)
+    return pid
 
 
 def _is_inside(name: str, wanted: int, pid: int, depth: int) -> bool:

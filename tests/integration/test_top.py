@@ -112,6 +112,20 @@ def test_pids_of_the_host(shared_cli: Cli) -> None:
         shared_cli.ok("rm", "-f", "-t", "0", "open")
 
 
+def test_a_container_whose_first_process_is_ours(shared_cli: Cli) -> None:
+    """``--init``: that process is closed to everybody; its files and namespaces are reached through its child."""
+    shared_cli.ok("run", "-d", "--name", "inner", "--network=none", "--init", IMAGE, "sleep", "5005")
+    try:
+        shown = rows(shared_cli.ok("top", "inner", "pid", "user", "args"))
+        assert [row[0] for row in shown[1:]] == ["1", "2"] and shown[2][1:] == ["root", "sleep", "5005"]
+        assert shared_cli.ok("cp", "inner:/etc/os-release", "-")
+        own = shared_cli.ok("exec", "inner", "readlink", "/proc/self/ns/mnt", "/proc/self/ns/pid").split()
+        shown_there = shared_cli.ok("ps", "--filter=name=inner", "--ns", "--format", "mnt:[{{.MNT}}] pid:[{{.PIDNS}}]")
+        assert shown_there.split() == own
+    finally:
+        shared_cli.ok("rm", "-f", "-t", "0", "inner")
+
+
 def test_a_closed_output_is_no_traceback(box: Cli) -> None:
     done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *box.command("top", "topped")], env=box.environment,
                           capture_output=True, text=True, check=False)  # fmt: skip

@@ -158,14 +158,17 @@ def _namespaces(pid: int) -> dict[str, str]:
     """The inode numbers of a running container's namespaces, as text."""
     import os
 
+    from rootless.runtime.processes import open_to_us
+
     found: dict[str, str] = {}
-    for key, name in _NAMESPACES.items():
-        try:
-            text = os.readlink(f"/proc/{pid}/ns/{name}") if pid else ""
-        except OSError:
-            continue
-        if text:
-            found[key] = text.partition("[")[2].rstrip("]")
+    try:
+        shown = open_to_us(pid) if pid else 0
+        for key, name in _NAMESPACES.items():
+            text = os.readlink(f"/proc/{shown}/ns/{name}") if shown else ""
+            if text:
+                found[key] = text.partition("[")[2].rstrip("]")
+    except OSError:  # it has just ended
+        pass
     return found
 
 

@@ -18,7 +18,7 @@ from rootless.init.ops import Site
 from rootless.init.rootfs import Rootfs
 from rootless.linux.libc import MS_REC, MS_SLAVE, mount
 from rootless.linux.signals import SIGKILL
-from rootless.runtime import launch, plan
+from rootless.runtime import enter, launch, plan, state
 from rootless.userns import run_in_namespace, run_in_userns
 from storage import sys as calls
 
@@ -50,24 +50,31 @@ def inside(engine: Engine, container: Container, work: Work) -> bytes:
 
 
 def _of_running(engine: Engine, container: Container, work: Work) -> bytes:
-    now = status(engine, container.id)
-    try:
-        root = os.open(f"/proc/{now.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        namespace = os.open(f"/proc/{now.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-    except PermissionError:
+    short = container.id[:12]
+    if status(engine, container.id).state == "initialized":
         raise RootlessError(
-            f"cannot reach the files of container {container.id[:12]}: its program has not started",
-            f"start it first: rootless start {container.id[:12]}",
-        ) from None
-    except (FileNotFoundError, ProcessLookupError):
-        raise RootlessError(f"cannot reach the files of container {container.id[:12]}: it has just ended") from None
+            f"cannot reach the files of container {short}: its program has not started",
+            f"start it first: rootless start {short}",
+        )
     try:
-        if status(engine, container.id).pid != now.pid:  # the process ended, and its number may be another's
-            raise RootlessError(f"cannot reach the files of container {container.id[:12]}: it has just ended")
+        target = enter.find(state.read(engine.run_directory(container.id)), ignore_paused=True)
+    except (RootlessError, FileNotFoundError):
+        raise RootlessError(f"cannot reach the files of container {short}: it has just ended") from None
+    root = namespace = -1
+    try:
+        try:
+            root = os.open(f"/proc/{target.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            namespace = os.open(f"/proc/{target.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            raise RootlessError(f"cannot reach the files of container {short}: it has just ended") from None
+        if target.ended():  # its number may be another's
+            raise RootlessError(f"cannot reach the files of container {short}: it has just ended")
         return run_in_namespace(lambda: work(root), namespace, container.idmap)
     finally:
-        os.close(root)
-        os.close(namespace)
+        for fd in (root, namespace):
+            if fd >= 0:
+                os.close(fd)
+        target.close()
 
 
 class _Assembly:
