@@ -9,7 +9,6 @@ import os
 
 from rootless import paths
 from rootless.errors import RootlessError
-from rootless.linux.libc import PR_GET_NO_NEW_PRIVS, prctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,10 +163,23 @@ def usable_ranges(uid: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]
     A process that may gain no privileges gets none from the helpers; in a user namespace (an outer container) only its
     own ids exist.
     """
-    if uid != 0 and (prctl(PR_GET_NO_NEW_PRIVS) or not (paths.helper("newuidmap") and paths.helper("newgidmap"))):
+    if uid != 0 and (_gains_nothing() or not (paths.helper("newuidmap") and paths.helper("newgidmap"))):
         return [], []
     uids, gids = subid_ranges(uid)
     return _visible(uids, _own_rows("/proc/self/uid_map")), _visible(gids, _own_rows("/proc/self/gid_map"))
+
+
+def _gains_nothing() -> bool:
+    """Whether no program can give this process privileges (PR_GET_NO_NEW_PRIVS in prctl(2)).
+
+    As proc_pid_status(5) has it: to call prctl(2) costs more than a millisecond, for the modules that it takes.
+    """
+    _, found, value = read("/proc/self/status").partition(b"\nNoNewPrivs:")
+    if found:
+        return value.split(None, 1)[0] == b"1"
+    from rootless.linux.libc import PR_GET_NO_NEW_PRIVS, prctl
+
+    return bool(prctl(PR_GET_NO_NEW_PRIVS))
 
 
 def _visible(ranges: list[tuple[int, int]], own: list[Row]) -> list[tuple[int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rootless import idmaps, paths, userns
+from rootless import idmaps, paths
 from rootless.errors import RootlessError
 from storage.errors import StorageError, os_error
 from storage.store import Store
@@ -63,10 +63,13 @@ class Engine:
 
     def in_userns(self, function: Callable[[], bytes]) -> bytes:
         """Run ``function`` as root of a user namespace with all the user's ids, in a process of its own."""
+        from rootless import userns
+
         return userns.run_in_userns(function, self.idmap)
 
     def _probe(self, mount: RootfsMount) -> str:
         """Whether the mount works here: empty, or why not. Raises StorageError where it could not be tried."""
+        from rootless import userns
         from rootless.engine.containers.probe import attempt
 
         try:

@@ -192,6 +192,7 @@ def create(
     on_created: Callable[[int], None] | None = None,
     *,
     on_mounted: Callable[[int], bytes] | None = None,
+    meanwhile: Callable[[], None] | None = None,
     place: Callable[[int], int] | None = None,
     detached: wire.Detached | None = None,
 ) -> Process:
@@ -200,6 +201,7 @@ def create(
     ``streams`` become its 0, 1 and 2 unless the plan has a terminal. ``on_created`` is called with init's pid as soon
     as its namespaces exist, and should not wait. ``on_mounted`` is called, if the plan has hooks, when everything is
     mounted and the root not yet changed; it runs the caller's hooks and returns the state (JSON) for the others.
+    ``meanwhile`` is called while init mounts.
     ``place`` is called with the shim's pid before it does anything, and returns an open cgroup.procs of the control
     group that the container is to be in, -1 for none. The process must have one thread only; with ``detached`` it
     adopts orphans from now on (PR_SET_CHILD_SUBREAPER in prctl(2)). Raises ``RootlessError``; then nothing is left
@@ -235,7 +237,7 @@ def create(
             _put_in_place(place, pid, lifeline)
         if plan.idmapped:
             let_go(plan.operations)
-        _shake_hands(process, plan, caller, lifeline, on_created, on_mounted)
+        _shake_hands(process, plan, caller, lifeline, on_created, on_mounted, meanwhile)
     except BaseException:
         process.close()
         raise
@@ -317,6 +319,7 @@ def _shake_hands(
     lifeline: Channel,
     on_created: Callable[[int], None] | None,
     on_mounted: Callable[[int], bytes] | None,
+    meanwhile: Callable[[], None] | None,
 ) -> None:
     expect = process._expect
     expect(wire.UNSHARED)
@@ -352,6 +355,8 @@ def _shake_hands(
     if on_created:
         on_created(process.pid)
     caller.send(wire.MAPPED)
+    if meanwhile:
+        meanwhile()
     if plan.wait_attached:
         expect(wire.MOUNTED)
         _send_state(caller, wire.ATTACHED, on_mounted(process.pid) if on_mounted else b"")

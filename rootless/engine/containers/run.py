@@ -56,18 +56,17 @@ def direct(engine: Engine, container: Container, network: Network) -> int:
 
     Raises RootlessError when it cannot be started; what was started for it is gone then.
     """
-    from rootless.engine.containers.supervised import record_running
-
     options = container.record["options"]
     handles: list[NetworkHandle] = []
 
     def attach(pid: int) -> None:
-        """Whatever can be done while the container mounts its file systems."""
         handle = networks.attach(network, pid)
         if handle is not None:
             handles.append(handle)
+
+    def write() -> None:
         container.write(durable=False, startable=False)
-        from rootless.engine.containers import stdio  # noqa: F401 - loaded now, needed later
+        from rootless.engine.containers import stdio, supervised  # noqa: F401 - loaded now, needed later
 
     given = (0, 1, 2)
     null = -1
@@ -77,12 +76,14 @@ def direct(engine: Engine, container: Container, network: Network) -> int:
     control = cgroup.prepare(engine, container, supervise=False)
     try:
         plan = compile_plan(engine, container, control, cleanup=True)
-        process = launch.create(plan, given, attach, place=control.place)
+        process = launch.create(plan, given, attach, meanwhile=write, place=control.place)
         try:
             if null >= 0:
                 os.close(null)
             for handle in handles:
                 handle.wait_ready()
+            from rootless.engine.containers.supervised import record_running
+
             record_running(engine, container, process, control, time.time_ns())
             events.note(engine, "container", "start", container.id, container.record)
             from rootless.engine.containers.stdio import follow

@@ -137,10 +137,11 @@ def lead(
     handles: list[NetworkHandle] = []
 
     def attach(pid: int) -> None:
-        """Whatever can be done while the container mounts its file systems."""
         handle = networks.attach(network, pid)
         if handle is not None:
             handles.append(handle)
+
+    def write() -> None:
         if not written:
             container.write(durable=not temporary)
 
@@ -157,7 +158,7 @@ def lead(
         listener = wire.listen(run, SOCKET)
         gate = -1 if let_go else wire.listen(run, launch.GATE)
         detached = wire.Detached(gate, os.getpid())
-        process = launch.create(plan, streams.given, attach, place=control.place, detached=detached)
+        process = launch.create(plan, streams.given, attach, meanwhile=write, place=control.place, detached=detached)
         try:
             streams.close_given()
             for handle in handles:
