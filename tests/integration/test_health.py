@@ -444,6 +444,27 @@ def test_a_clone_is_checked_as_the_original(shared_cli: Cli) -> None:
     assert about(shared_cli, "copy")["Config"]["Healthcheck"] == about(shared_cli, "h")["Config"]["Healthcheck"]
 
 
+def test_a_check_is_changed_while_the_container_runs(shared_cli: Cli, tmp_path: Path) -> None:
+    identifier = checked(shared_cli, "--health-cmd=exit 3", "--health-interval=60s", "--stop-timeout=0")
+    eventually(lambda: health(shared_cli)["FailingStreak"] == 1, "the first check")
+    flags = ("--health-retries=3", "--health-on-failure=restart", f"--health-log-destination={tmp_path}")
+    assert shared_cli.ok("update", SOON, *flags, "h") == identifier + "\n"
+    assert (tmp_path / f"{identifier}-healthcheck.log").exists()
+    eventually(lambda: about(shared_cli, "h")["RestartCount"] == 1, "it is restarted after two more")
+    shared_cli.ok("update", "--health-cmd=true", "h")
+    eventually(lambda: is_status(shared_cli, "healthy"), "it is healthy")
+    shared_cli.ok("update", "--no-healthcheck", "h")
+    assert about(shared_cli, "h")["State"]["Health"] is None
+    assert "no defined healthcheck" in shared_cli.fails(125, "healthcheck", "run", "h")
+    told = shared_cli.fails(125, "update", "--health-cmd=true", "h")
+    assert "while it runs" in told and "hint: " in told
+    shared_cli.fails(125, "update", "--health-retries=0", "h")
+    shared_cli.ok("stop", "-t", "0", "h")
+    shared_cli.ok("update", "--health-cmd=true", SOON, "h")
+    shared_cli.ok("start", "h")
+    eventually(lambda: is_status(shared_cli, "healthy"), "it is checked")
+
+
 def test_what_has_no_check(shared_cli: Cli) -> None:
     begin(shared_cli, "--name", "h", IMAGE, *SLEEP)
     assert about(shared_cli, "h")["State"]["Health"] is None

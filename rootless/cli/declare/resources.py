@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rootless.cli.declare.command import Command
 from rootless.cli.declare.complete import container_first, containers
+from rootless.cli.declare.health import HEALTH
 from rootless.cli.declare.options import Arguments, commas, flag, many, number, panel, text
 
 LIMITS = panel(
@@ -68,8 +69,8 @@ COMMANDS = (
     Command(
         ("update", "container update"),
         "resources:update",
-        "Change the limits of a container, at once if it runs.",
-        (*LIMITS, CONF, flag("--latest", "-l", help="The container that was created last.")),
+        "Change the limits or the health check of a container, at once if it runs.",
+        (*LIMITS, CONF, *HEALTH, flag("--latest", "-l", help="The container that was created last.")),
         Arguments("CONTAINER", 0, 1, containers),
         panel="Containers",
         examples=("rootless update --memory 1g --cpus 2 web",),

@@ -190,7 +190,7 @@ def judge(health: Record, state: Health, result: Result) -> Verdict:
         if state["FailingStreak"] >= check["Retries"]:
             state["Status"] = UNHEALTHY
             action = health["on_failure"]
-    if result.startup and not state["passed"]:
+    if result.startup and health["startup"] and not state["passed"]:
         passed, action = _count_startup(health["startup"], state, result.code == 0)
         wait = min(wait, 0.0) if passed else seconds(health["startup"])
     elif state["Status"] == STARTING and lenient and check.get("StartInterval") and wait >= 0:

@@ -64,7 +64,7 @@ def run(engine: Engine, container_id: str, name: str) -> str:
     if current.state != "running":
         raise _not_running(name, current.state)
     before = health.read(engine, record)
-    startup = not before["passed"]
+    startup = bool(settings["startup"] and not before["passed"])
     check = settings["startup"] if startup else settings["check"]
     after, began = health.now() - before["since"], time.time_ns()
     code, output = _execute(engine, container_id, check, settings["log_size"] or _MOST_OUTPUT)
@@ -93,6 +93,20 @@ def begin(engine: Engine, record: Mapping[str, Any]) -> None:
     health.begin(engine, record)
     wait = health.clock(record, True)["interval"]
     _report(engine, record["id"], f"{health.STARTING} {min(wait, 0.0)} none")
+
+
+def change(engine: Engine, container_id: str, wanted: dict[str, Any] | None) -> None:
+    """Give a container that runs, and is checked, another check (`rootless.engine.options.health`); None: no more."""
+    old = engine.store.containers.load(container_id)
+    state = health.read(engine, old)
+    record = engine.store.containers.update(container_id, lambda found: found.update(health=wanted))
+    wait = -1.0
+    if wanted:
+        with health.lock(engine, record):
+            health.write(engine, record, state)
+        first = wanted["startup"] if not state["passed"] else None
+        wait = health.seconds(first or wanted["check"])
+    _report(engine, container_id, f"{state['Status']} {wait} none")
 
 
 def _not_running(name: str, state: str) -> RootlessError:

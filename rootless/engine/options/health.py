@@ -36,6 +36,10 @@ _TIMES = {
     "Timeout": ("health_timeout", "health_startup_timeout"),
     "StartPeriod": ("health_start_period", ""),
 }
+_SINGLE = {
+    "on_failure": "health_on_failure", "destination": "health_log_destination", "log_count": "health_max_log_count",
+    "log_size": "health_max_log_size",
+}  # fmt: skip
 _NO_CHECK = "give --health-cmd, or use an image with a HEALTHCHECK"
 
 
@@ -70,9 +74,6 @@ class HealthOptions:
             if len(self.given) > 1:
                 raise UsageError("cannot use --no-healthcheck together with a health check", "leave one of them out")
             self.check["Test"] = [_NONE]
-        if self.startup and "Test" not in self.startup:
-            raise UsageError("cannot set how a startup check is made: there is none", "give --health-startup-cmd")
-
 
 def choose(given: HealthOptions | None, image: Mapping[str, Any] | None, sdnotify: str) -> dict[str, Any] | None:
     """The health check of a container, None for none: the flags over the image's ``Healthcheck`` over the defaults.
@@ -86,15 +87,39 @@ def choose(given: HealthOptions | None, image: Mapping[str, Any] | None, sdnotif
         if sdnotify == "healthy":
             raise UsageError("cannot use --sdnotify=healthy: the container has no health check", _NO_CHECK)
         return None
-    startup = given.startup if given else {}
     return {
         "check": {**_DEFAULTS, **check},
-        "startup": {**_STARTUP_DEFAULTS, **startup} if startup and startup["Test"] != [_NONE] else None,
+        "startup": _startup({}, given.startup) if given else None,
         "on_failure": given.on_failure if given else "none",
         "destination": given.destination if given else LOCAL,
         "log_count": given.log_count if given else _LOG_COUNT,
         "log_size": given.log_size if given else _LOG_SIZE,
     }
+
+
+def change(old: Mapping[str, Any] | None, given: HealthOptions, sdnotify: str) -> dict[str, Any] | None:
+    """The health check of a container whose check is ``old`` when the flags of ``update`` have changed it.
+
+    Raises UsageError as :func:`choose`.
+    """
+    if old is None or given.check.get("Test") == [_NONE]:
+        return choose(given, None, sdnotify)
+    named = {key: flag for key, flag in _SINGLE.items() if flag in given.given}
+    return {
+        **old,
+        "check": {**old["check"], **given.check},
+        "startup": _startup(old["startup"] or {}, given.startup),
+        **{key: getattr(given, key) for key in named},
+    }
+
+
+def _startup(old: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any] | None:
+    found = {**_STARTUP_DEFAULTS, **old, **given}
+    if found.get("Test") == [_NONE] or not (old or given):
+        return None
+    if "Test" not in found:
+        raise UsageError("cannot set how a startup check is made: there is none", "give --health-startup-cmd")
+    return found
 
 
 def parse_command(text: str, flag: str) -> list[str]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rootless.engine.containers import health
-from rootless.engine.options.health import SECOND, HealthOptions, choose, command, parse_command
+from rootless.engine.options.health import SECOND, HealthOptions, change, choose, command, parse_command
 from rootless.errors import UsageError
 
 CHARACTERS = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
@@ -110,6 +110,11 @@ def test_the_images_check_can_be_left_out() -> None:
     assert chosen({"Test": ["CMD", "x"]}, no_healthcheck=False)["check"]["Test"] == ["CMD", "x"]
 
 
+def test_a_startup_check_needs_a_command() -> None:
+    with pytest.raises(UsageError, match="startup"):
+        chosen(health_cmd="x", health_startup_interval="1s")
+
+
 def test_a_startup_check() -> None:
     found = chosen(
         health_cmd="x", health_startup_cmd='["a", "b"]', health_startup_interval="2s", health_startup_timeout="3s",
@@ -127,7 +132,7 @@ def test_a_startup_check() -> None:
         {"health_interval": "nix"}, {"health_interval": "-1s"}, {"health_timeout": "0s"}, {"health_retries": "0"},
         {"health_retries": "-1"}, {"health_retries": "x"}, {"health_start_period": "-3s"}, {"health_timeout": "no"},
         {"health_on_failure": "explode"}, {"health_max_log_count": "-1"}, {"health_max_log_size": "many"},
-        {"health_log_destination": "/no/such/directory"}, {"health_startup_interval": "1s"},
+        {"health_log_destination": "/no/such/directory"}, {"health_startup_interval": "disable"},
         {"health_startup_cmd": "x", "health_startup_interval": "disable"}, {"health_interval": "99999999999999h"},
         {"health_startup_cmd": "x", "health_startup_success": "-1"}, {"no_healthcheck": True},
     ],
@@ -138,9 +143,29 @@ def test_bad_values_are_refused_with_a_hint(values: dict[str, Any]) -> None:
     assert raised.value.message.startswith("cannot ") and (raised.value.hint or "--health" in raised.value.message)
 
 
+def test_an_update_changes_what_it_names() -> None:
+    old = chosen(
+        health_cmd="x", health_interval="disable", health_on_failure="kill", health_max_log_count="0",
+        health_startup_cmd="y", health_startup_retries="3",
+    )  # fmt: skip
+    found = change(old, HealthOptions({"health_retries": "9", "health_startup_interval": "2s"}), "container")
+    assert found == {
+        **old, "check": {**old["check"], "Retries": 9}, "startup": {**old["startup"], "Interval": 2 * SECOND},
+    }  # fmt: skip
+    found = change(old, HealthOptions({"health_on_failure": "none", "health_startup_cmd": "none"}), "container")
+    assert found == {**old, "on_failure": "none", "startup": None}
+    assert change(old, HealthOptions({"no_healthcheck": True}), "container") is None
+    assert change(None, HealthOptions({"health_cmd": "z"}), "container") == chosen(health_cmd="z")
+    for before, values in ((old, {"no_healthcheck": True}), (None, {"health_retries": "2"})):
+        with pytest.raises(UsageError, match="no health check"):
+            change(before, HealthOptions(values), "healthy")
+    with pytest.raises(UsageError, match="startup"):
+        change(chosen(health_cmd="x"), HealthOptions({"health_startup_retries": "2"}), "container")
+
+
 @pytest.mark.parametrize(
     "values",
-    [{"health_interval": "3s"}, {"health_on_failure": "kill"}, {"health_startup_cmd": "x"},
+    [{"health_interval": "3s"}, {"health_on_failure": "kill"}, {"health_startup_cmd": "x"}, {"health_retries": "3"},
      {"health_max_log_size": "1"}, {"health_cmd": "none", "health_retries": "3"}],
 )  # fmt: skip
 def test_flags_without_a_check_are_refused(values: dict[str, Any]) -> None:
