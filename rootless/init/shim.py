@@ -108,9 +108,10 @@ def serve(
     caller.send(wire.INIT, init, fd=pidfd)
     caller.close()
     if detached:
+        # The map is written by way of this process, or of newuidmap's view of it: one that has ended has none.
+        main.expect(lifeline, wire.MAPPED)
         if helper:
             # Init has a copy of the mount; the file system's process ends with that one then.
-            main.expect(lifeline, wire.MAPPED)
             libc.umount(plan.rootfs["merged"])
         return 0
     keep_only(lifeline.fileno(), pidfd)

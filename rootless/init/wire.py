@@ -21,9 +21,9 @@
 
 FAILED may come instead of any of the child's messages. A closed socket means that its holder is gone.
 
-A *detached* container (`Detached`) has no shim beside it: that ends as soon as init is forked, and init becomes a child
-of the caller, or of whoever adopts the caller's orphans. With a gate, init waits there for START, from any process that
-can connect to it, after the caller is gone.
+A *detached* container (`Detached`) has no shim beside it: that gets a MAPPED of its own, when the maps are written and
+init has its namespaces, and ends; init becomes a child of the caller, or of whoever adopts the caller's orphans. With a
+gate, init waits there for START, from any process that can connect to it, after the caller is gone.
 """
 
 from __future__ import annotations

@@ -96,8 +96,9 @@ class Process:
         return wire.exit_code(os.waitpid(self.pid, 0)[1]) if self.pid else _KILLED
 
     def forget_shim(self) -> None:
-        """Wait for the end of the shim of a detached container, after which init is this process's child."""
+        """Let the shim of a detached container end, and wait for that; init is this process's child then."""
         if self.shim_pid:
+            self._lifeline.send(wire.MAPPED)
             os.waitpid(self.shim_pid, 0)
             self.shim_pid = 0
 
@@ -340,8 +341,6 @@ def _shake_hands(
     await_helpers(helpers)
     expect(wire.NAMESPACES)
     if process.detached:
-        if fuse:
-            lifeline.send(wire.MAPPED)
         process.forget_shim()
     # Before init may become 0 and undumpable: afterwards its namespaces cannot be opened by the network's helper.
     if plan.attributes:

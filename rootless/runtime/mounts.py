@@ -315,8 +315,10 @@ def rows(mappings: object, where: str) -> list[Row]:
 def _default_devices(named: dict[str, Device], root: bool) -> list[Operation]:
     """The devices that every container has (config-linux.md, "Default Devices"), and the links.
 
-    Those that the Spec names itself are taken out of ``named`` and made as it says.
+    Those that the Spec names itself are taken out of ``named`` and made as it says. Not so /dev/ptmx: callers that hand
+    on all devices of the host name it, but it opens terminals of the host, and the container has its own.
     """
+    named.pop("/dev/ptmx", None)
     found: list[Operation] = []
     for name, number in _DEVICES:
         path = f"/dev/{name}"
