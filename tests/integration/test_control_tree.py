@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import errno
 import json
-import pwd
 import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.test_run_flags import IMAGE
-from tests.support import bundles, images, programs
-from tests.support.as_user import provisioned_user
-from tests.support.cli import CHECKOUT, Cli, entry_point, new_cli
+from tests.support import bundles, programs
+from tests.support.cli import CHECKOUT, Cli, entry_point
+from tests.support.of_user import OfUser, of_user
 
 pytestmark = pytest.mark.needs("busybox")
 VIEWS = {
@@ -42,37 +40,21 @@ def view(kind: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def of_the_user() -> Iterator[tuple[Cli, list[str]]]:
-    """The program of the unprivileged user with an image, and the words before a command that is his."""
-    entry = pwd.getpwnam(provisioned_user())
-    identity = ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--init-groups"]
-    with new_cli() as cli, tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
-        layout = images.busybox_layout(Path(scratch) / "layout")
-        subprocess.run(["chown", "-R", f"{entry.pw_uid}:{entry.pw_gid}", str(cli.home), scratch], check=True)
-        image = as_user(cli, identity, "pull", "--quiet", f"oci:{layout}:latest").stdout.strip()
-        as_user(cli, identity, "tag", image, IMAGE)
-        yield cli, identity
-
-
-def as_user(
-    cli: Cli, identity: list[str], *words: str, before: Sequence[str] = ()
-) -> subprocess.CompletedProcess[str]:
-    """Run the program as the user."""
-    command = [*before, *identity, *cli.command(*words)]
-    done = subprocess.run(command, env=cli.environment, capture_output=True, text=True, check=False, cwd="/")
-    assert done.returncode == 0, done.stderr
-    return done
+def user() -> Iterator[OfUser]:
+    """The program of the unprivileged user."""
+    with of_user() as cli:
+        yield cli
 
 
 @pytest.mark.as_root
 @pytest.mark.parametrize("kind", VIEWS)
 @pytest.mark.parametrize("mode", ["private", "host"])
-def test_tree_of_the_host_for_a_user_row_53(of_the_user: tuple[Cli, list[str]], kind: str, mode: str) -> None:
+def test_tree_of_the_host_for_a_user_row_53(user: OfUser, kind: str, mode: str) -> None:
     """CVE-2023-25809: with a control group namespace and without, in each version's tree."""
-    cli, identity = of_the_user
+    user.before = view(kind)
     for flags in ((), ("-u", "1000"), ("--security-opt", "seccomp=unconfined")):
         run = ("run", "--rm", "--network=none", f"--cgroupns={mode}", *flags, IMAGE, "sh", "-c", SCRIPT)
-        assert as_user(cli, identity, *run, before=view(kind)).stdout == "done\n"
+        assert user.ok(*run) == "done\n"
 
 
 @pytest.mark.as_root

@@ -179,6 +179,31 @@ def test_links_of_the_image_lead_nowhere_outside_row_68(
         assert not path.is_file() or TEXT not in path.read_bytes()
 
 
+ODD_NAMES = ("*", "?", "[a-z]*", "{a,b}", "$(touch x)", "-rf", "a\nb", "~", "..x", "\\*", ":", "b:c")
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["running", "created"])
+def test_names_are_no_patterns_row_68(shared_cli: Cli, running: bool, tmp_path: Path) -> None:
+    """CVE-2019-10152's kin: what a shell would expand is one name in either direction, and its neighbours stay."""
+    (tmp_path / "in").mkdir()
+    for number, name in enumerate(ODD_NAMES):
+        (tmp_path / "in" / name).write_text(str(number))
+    start(shared_cli, running, "c")
+    shared_cli.ok("cp", f"{tmp_path}/in", "c:/srv")
+    for name in ("*", "[a-z]*", "$(touch x)"):
+        out = tmp_path / "out" / name
+        out.mkdir(parents=True)
+        shared_cli.ok("cp", f"c:/srv/in/{name}", f"{out}/{name}")
+        assert os.listdir(out) == [name] and (out / name).read_text() == str(ODD_NAMES.index(name))
+        shared_cli.ok("cp", f"{tmp_path}/in/{name}", f"c:/tmp/{name}")
+    names = sorted(members(bytes_of(shared_cli, "cp", "c:/tmp", "-")))
+    assert names == ["tmp", "tmp/$(touch x)", "tmp/*", "tmp/[a-z]*"]
+    shared_cli.ok("cp", "c:/srv/in", f"{tmp_path}/back")
+    assert {path.name: path.read_text() for path in (tmp_path / "back").iterdir()} == {
+        name: str(number) for number, name in enumerate(ODD_NAMES)
+    }
+
+
 def test_programs_of_the_image_are_not_run_row_62(shared_cli: Cli, tmp_path: Path) -> None:
     """Row 62: an image full of traps; a program of it that ran here would leave its mark beside the volume."""
     trap = f"#!/bin/sh\ntouch {tmp_path}/ran /volume/ran\n"

@@ -46,7 +46,7 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_hundred_killed_monitors(shared_cli: Cli) -> None:
     """Fault G14: the state is right within a second, nothing is orphaned, an unknown exit code is never 0."""
     begin(shared_cli, "--name", "m", IMAGE, "sh", "-c", "echo run; trap '' TERM; sleep 1000 & wait")
@@ -56,9 +56,10 @@ def test_a_hundred_killed_monitors(shared_cli: Cli) -> None:
         assert pid and keeper
         time.sleep(dice.random() * 0.02)
         os.kill(keeper, signal.SIGKILL)
-        killed = time.monotonic()
-        eventually(lambda: state(shared_cli, "m") == "exited", "ps says that it has ended")
-        assert time.monotonic() - killed < 1.5
+        asked = killed = time.monotonic()
+        while state(shared_cli, "m") != "exited":
+            assert asked - killed < 1, "who asks a second later is told that it has ended"
+            asked = time.monotonic()
         ended = functools.partial(alive, pid)
         eventually(lambda ended=ended: not ended(), "the container ends with its monitor", 2)  # type: ignore[misc]
         assert about(shared_cli, "m")["State"]["ExitCode"] != 0
@@ -88,7 +89,7 @@ def test_a_container_that_asks_to_outlive_its_monitor_is_ended(shared_cli: Cli) 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("mode", ["gone", "partly", "kept"])
 def test_reboot(busybox_layout: Path, mode: str) -> None:
     """Fault G13: the runtime directory is gone, partly gone, or kept on disk with the last boot's state."""

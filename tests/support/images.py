@@ -74,8 +74,9 @@ class Layout:
         layers: Sequence[tuple[dict[str, Any], str]],
         config: Mapping[str, Any],
         platform: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
     ) -> str:
-        """Write config and manifest and name the image ``tag``; the manifest's digest."""
+        """Write config and manifest, with ``annotations``, and name the image ``tag``; the manifest's digest."""
         platform = platform or host_platform()
         document: dict[str, Any] = {
             "created": "2024-01-01T00:00:00Z",
@@ -89,6 +90,7 @@ class Layout:
             "mediaType": f"{MEDIA_TYPE}.manifest.v1+json",
             "config": self.add_blob(_json(document), f"{MEDIA_TYPE}.config.v1+json"),
             "layers": [descriptor for descriptor, _ in layers],
+            **({"annotations": annotations} if annotations else {}),
         }
         descriptor = self.add_blob(_json(manifest), f"{MEDIA_TYPE}.manifest.v1+json")
         self.manifests.append({**descriptor, "annotations": {"org.opencontainers.image.ref.name": tag}})
