@@ -57,7 +57,7 @@ def _len(value: Any) -> int:
 def _index(value: Any, *keys: Any) -> Any:
     for key in keys:
         if isinstance(value, dict):
-            value = value.get(key, MISSING)
+            value = value[key] if key in value else _zero(value)
         elif isinstance(value, list | str):
             if isinstance(key, bool) or not isinstance(key, int):
                 raise TemplateError(f"cannot index slice/array with {format_value(key)}")
@@ -69,6 +69,12 @@ def _index(value: Any, *keys: Any) -> Any:
         else:
             raise TemplateError(f"can't index item of type {format_value(value)}")
     return value
+
+
+def _zero(mapping: dict[str, Any]) -> Any:
+    """What Go's ``index`` gives for a key that is not there: the zero value of the map's type, as far as it is seen."""
+    kind = type(next(iter(mapping.values()), ""))
+    return kind() if kind in (str, int, bool, float, list, dict) else ""
 
 
 def _slice(value: Any, *bounds: Any) -> Any:

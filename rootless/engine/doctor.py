@@ -191,6 +191,7 @@ def _fuse(has_overlay: bool) -> Check:
 
 
 def _network() -> Iterator[Check]:
+    from rootless import network
     from rootless.paths import helper
 
     if os.access("/dev/net/tun", os.R_OK | os.W_OK):
@@ -200,7 +201,11 @@ def _network() -> Iterator[Check]:
         yield Check("tun", LESS, "/dev/net/tun cannot be opened: use --network none or host", mend)
     found = [f"{name} is {path}" for name in ("pasta", "slirp4netns") if (path := helper(name))]
     if found:
-        yield Check("network", OK, ", ".join(found))
+        try:
+            used = f"{network.choose().kind} is used"
+        except RootlessError as error:
+            used = error.message
+        yield Check("network", OK, f"{', '.join(found)}; {used}")
     else:
         yield Check("network", LESS, "neither pasta nor slirp4netns is installed", _install("pasta"))
 

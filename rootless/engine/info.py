@@ -6,6 +6,7 @@ import os
 import time
 
 from rootless import __version__, paths
+from rootless.errors import RootlessError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,12 +61,10 @@ def _host(engine: Engine) -> Object:
     uptime = float((_read("/proc/uptime").split() or ["0"])[0])
     return {
         "arch": _architecture(),
-        "cgroupManager": "disabled",
-        "cgroupVersion": "v2" if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else "v1",
-        "cgroupControllers": _read("/sys/fs/cgroup/cgroup.controllers").split(),
+        **_cgroups(str(engine.globals.get("cgroup_manager") or "")),
         "cpus": os.cpu_count() or 1,
         "distribution": _distribution(),
-        "eventLogger": "none",
+        "eventLogger": "file",
         "hostname": machine.nodename,
         "idMappings": _id_mappings(engine.idmap),
         "kernel": machine.release,
@@ -75,7 +74,7 @@ def _host(engine: Engine) -> Object:
         "memTotal": kilobytes("MemTotal"),
         "swapFree": kilobytes("SwapFree"),
         "swapTotal": kilobytes("SwapTotal"),
-        "networkBackend": "pasta",
+        "networkBackend": _network(),
         "networkHelpers": _helpers(),
         "ociRuntime": {
             "name": "rootless-oci", "package": f"rootless {__version__}", "path": _program(),
@@ -96,10 +95,34 @@ def _variant() -> str:
     return str(host_platform().get("variant", ""))
 
 
-def _program() -> str:
-    import sys
+def _cgroups(asked: str) -> Object:
+    """Who makes the control groups of containers that are started now, and what these can limit."""
+    from rootless.cgroups import manager
 
-    return os.path.abspath(sys.argv[0]) if sys.argv and sys.argv[0] else ""
+    version = "v2" if manager.hierarchy()[1] else "v1"
+    try:
+        found = manager.choose(manager.Wish("info", manager=asked))
+    except (RootlessError, OSError):
+        found = manager.Location("none", "")
+    kind = "disabled" if found.kind == "none" else found.kind
+    return {"cgroupManager": kind, "cgroupVersion": version, "cgroupControllers": sorted(found.controllers)}
+
+
+def _network() -> str:
+    """What connects a container by default."""
+    from rootless import network
+
+    try:
+        return network.choose().kind
+    except RootlessError:
+        return "none"
+
+
+def _program() -> str:
+    """Where the runtime is installed, empty if it is not."""
+    import shutil
+
+    return shutil.which("rootless-oci") or ""
 
 
 def _distribution() -> Object:

@@ -159,6 +159,15 @@ def test_info(shared_cli: Cli) -> None:
     assert report["host"]["security"]["rootless"] is True
     assert report["store"]["graphDriverName"] in ("overlay", "fuse-overlayfs", "copy")
     assert "runc" not in shared_cli.ok("info")
+    host = report["host"]
+    assert host["eventLogger"] == "file"
+    assert host["networkBackend"] == "none" or f"{host['networkBackend']} is used" in shared_cli.run("doctor").stdout
+    disabled = json.loads(shared_cli.ok("--cgroup-manager=disabled", "info", "--format", "json"))["host"]
+    assert disabled["cgroupManager"] == "disabled"
+    shared_cli.ok("run", "-d", NONE, "--name", "grouped", IMAGE, "sleep", "100")
+    found = json.loads(shared_cli.ok("inspect", "grouped"))[0]
+    shared_cli.ok("rm", "-f", "-t", "0", "grouped")
+    assert host["cgroupManager"] == (found["HostConfig"]["CgroupManager"] or "disabled")
 
 
 def drivers() -> list[object]:

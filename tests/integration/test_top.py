@@ -119,7 +119,8 @@ def test_a_container_whose_first_process_is_ours(shared_cli: Cli) -> None:
         shown = rows(shared_cli.ok("top", "inner", "pid", "user", "args"))
         assert [row[0] for row in shown[1:]] == ["1", "2"] and shown[2][1:] == ["root", "sleep", "5005"]
         assert shared_cli.ok("cp", "inner:/etc/os-release", "-")
-        own = shared_cli.ok("exec", "inner", "readlink", "/proc/self/ns/mnt", "/proc/self/ns/pid").split()
+        script = "readlink /proc/self/ns/mnt; readlink /proc/self/ns/pid"
+        own = shared_cli.ok("exec", "inner", "sh", "-c", script).split()
         shown_there = shared_cli.ok("ps", "--filter=name=inner", "--ns", "--format", "mnt:[{{.MNT}}] pid:[{{.PIDNS}}]")
         assert shown_there.split() == own
     finally:
