@@ -105,9 +105,9 @@ def for_spec(spec: Spec, name: str, *, systemd_form: bool = False, manager: str 
         systemd_form=systemd_form or manager == "systemd",
         disabled=manager == "disabled",
     )
-    from rootless.cgroups import devices
-
     if resources.get("devices"):
+        from rootless.cgroups import devices
+
         rules = devices.parse(resources["devices"])
         own_users = any(namespace.get("type") == "user" for namespace in linux.get("namespaces") or [])
         bounding = ((spec.get("process") or {}).get("capabilities") or {}).get("bounding") or []
@@ -116,7 +116,11 @@ def for_spec(spec: Spec, name: str, *, systemd_form: bool = False, manager: str 
     wish.owner = _owner(spec)
     location = choose(wish)
     wish.limits = without_defaults(wish.limits, location.controllers)
-    left_out = bool(wish.limits) and location.kind == "none" and devices.is_in_user_namespace()
+    left_out = False
+    if wish.limits and location.kind == "none":
+        from rootless.cgroups.devices import is_in_user_namespace
+
+        left_out = is_in_user_namespace()
     if left_out:
         wish.limits = {name: value for name, value in wish.limits.items() if name == "pids.max"}
     control = Control(wish, location)

@@ -6,13 +6,13 @@ import _socket
 import os
 import select
 
+from rootless.engine.containers.monitors import connect
 from rootless.engine.containers.status import KILLED, status
 from rootless.engine.containers.stdio import Terminal, proxy_signals
 from rootless.engine.options import detach_keys
 from rootless.errors import RootlessError
-from rootless.init import wire
 from rootless.linux.pidfd import pidfd_open
-from rootless.monitor.frames import ENDED, ERRORS, HANGUP, INPUT, OUTPUT, PIECE, QUIET, SIZE, SOCKET, STOPPING
+from rootless.monitor.frames import ENDED, ERRORS, HANGUP, INPUT, OUTPUT, PIECE, SIZE
 from rootless.monitor.logs import write_all
 
 TYPE_CHECKING = False
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from rootless.engine.context import Engine
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
-_PATIENCE = 5000  # milliseconds
 
 
 def own(engine: Engine, container_id: str, record: Mapping[str, Any], started: Supervised) -> int:
@@ -69,31 +68,6 @@ def attach(engine: Engine, name: str, values: Mapping[str, Any]) -> int:
         keys=detach_keys.parse(_keys(engine, values)),
     )
     return _code(engine, container_id, session.follow(values.get("sig_proxy") is not False))
-
-
-def connect(engine: Engine, container_id: str) -> _socket.socket | None:
-    """A connection to the container's monitor; None if it has none."""
-    try:
-        return wire.connect(engine.run_directory(container_id), SOCKET).detach()
-    except OSError:
-        return None
-
-
-def announce_stop(engine: Engine, container_id: str) -> None:
-    """Tell the monitor, if there is one, that the user wants the container to end and not to be restarted."""
-    connection = connect(engine, container_id)
-    if not connection:
-        return
-    try:
-        connection.send(QUIET, _socket.MSG_NOSIGNAL)
-        connection.send(STOPPING, _socket.MSG_NOSIGNAL)
-        answer = select.poll()
-        answer.register(connection.fileno(), select.POLLIN)
-        # Only what it has heard before the container ends counts.
-        answer.poll(_PATIENCE)
-    except OSError:
-        pass
-    connection.close()
 
 
 def _keys(engine: Engine, options: Mapping[str, Any]) -> str:

@@ -9,13 +9,11 @@ from rootless.engine.containers import sessions
 from rootless.engine.containers.container import read_json
 from rootless.engine.containers.stdio import Terminal, proxy_signals, resizer
 from rootless.engine.events import note
-from rootless.engine.options.detach_keys import DEFAULT, Scanner, parse
 from rootless.errors import RootlessError
 from rootless.init.enter import Powers
 from rootless.init.plan import Capabilities
 from rootless.linux import signals
 from rootless.linux.libc import close_range
-from rootless.monitor.relay import Keys, Output, relay
 from rootless.runtime import enter, state
 from rootless.security.capabilities import NAMES, mask
 
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-_STDIN, _STDOUT = 0, 1
+_STDOUT = 1
 _TIOCGWINSZ = 0x5413
 _PIECE = 1 << 16
 _KEYS = (signals.SIGINT, signals.SIGQUIT)
@@ -182,6 +180,8 @@ def _call_filter(record: Mapping[str, Any], bounding: Sequence[str]) -> bytes | 
 def _keys(values: Mapping[str, Any]) -> bytes:
     if not values.get("tty"):
         return b""
+    from rootless.engine.options.detach_keys import DEFAULT, parse
+
     given = values.get("detach_keys")
     return parse(DEFAULT if given is None else given)
 
@@ -227,6 +227,9 @@ class Session:
 
     def show(self, interactive: bool, keys: bytes) -> int:
         """Start it, show its terminal on the caller's and wait for its end: its exit code, 0 when the user detached."""
+        from rootless.engine.containers.typed import Detached, Typed
+        from rootless.monitor.relay import Output, relay
+
         process = self.process
         typed = Typed(process.console_fd, keys) if interactive else None
         with Terminal(resizer(process.console_fd), interactive):
@@ -234,7 +237,7 @@ class Session:
             process.start()
             try:
                 relay(process.pidfd, [Output(process.console_fd, _STDOUT)], typed)
-            except _Detached:
+            except Detached:
                 self.leave()
                 return 0
         return self.end()
@@ -273,29 +276,3 @@ class Session:
         """End it: it could not be started, or nobody can watch it any more."""
         self.process.close()
         self._forget(self.process.wait())
-
-
-class _Detached(Exception):
-    """The keys that detach were typed."""
-
-
-class Typed(Keys):
-    """The caller's keys on their way to the terminal ``target``; raises when those are typed that detach."""
-
-    __slots__ = ("_scanner",)
-
-    def __init__(self, target: int, keys: bytes) -> None:
-        super().__init__(_STDIN, target)
-        self._scanner = Scanner(keys)
-
-    def read(self) -> None:
-        super().read()
-        if self.source < 0:
-            # The end of the input: what was held back is no beginning of the keys any more.
-            self.pending = self._scanner.held + self.pending
-            return
-        self.pending, detached = self._scanner.feed(self.pending)
-        if detached:
-            if self.pending:
-                self.write()
-            raise _Detached

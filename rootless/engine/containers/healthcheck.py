@@ -14,7 +14,7 @@ import time
 from rootless.engine import events
 from rootless.engine.containers import exec as sessions
 from rootless.engine.containers import health
-from rootless.engine.containers.attach import connect
+from rootless.engine.containers.monitors import connect
 from rootless.engine.containers.status import status
 from rootless.engine.options.health import EVENTS, SECOND, command
 from rootless.errors import RootlessError

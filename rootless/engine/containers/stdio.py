@@ -7,7 +7,6 @@ import os
 
 from rootless.linux import signals
 from rootless.linux.pidfd import pidfd_send_signal
-from rootless.monitor.relay import Keys, Output, relay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -165,6 +164,8 @@ def follow(process: Process, *, interactive: bool = False, sig_proxy: bool = Tru
             proxy_signals(process.pidfd, False)
         process.start()
         return process.wait()
+    from rootless.monitor.relay import Keys, Output, relay
+
     output = Output(process.console_fd, _STDOUT)
     keys = Keys(_STDIN, process.console_fd) if interactive else None
     with Terminal(resizer(process.console_fd), interactive):

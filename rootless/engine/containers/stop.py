@@ -8,7 +8,7 @@ import select
 import time
 
 from rootless.engine import events
-from rootless.engine.containers.attach import announce_stop, connect
+from rootless.engine.containers.monitors import announce_stop, connect
 from rootless.engine.containers.status import ALIVE, Status, status
 from rootless.errors import RootlessError
 from rootless.linux import signals
