@@ -7,7 +7,6 @@ import time
 from rootless.cli import render
 from rootless.cli.life import chosen
 from rootless.cli.resources import duration
-from rootless.engine.containers import top as processes
 from rootless.engine.context import open_engine
 from rootless.errors import RootlessError, UsageError
 
@@ -15,11 +14,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from rootless.engine.containers.top import Column, Process
+
     Values = dict[str, Any]
 
 
 def top(values: Values, args: list[str], global_values: Values) -> int:
     """``top``: a row a process; with arguments that name no columns what ps(1) of the container prints for them."""
+    from rootless.engine.containers import top as processes
+
     latest = bool(values.get("latest"))
     if not (args or latest):
         raise UsageError("you must provide the name or id of a running container")
@@ -40,7 +43,7 @@ def top(values: Values, args: list[str], global_values: Values) -> int:
     return 0
 
 
-def _text(column: processes.Column, process: processes.Process) -> str:
+def _text(column: Column, process: Process) -> str:
     value: Any = column.value(process)
     if column.kind == "duration":
         return duration(value)

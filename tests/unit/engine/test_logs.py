@@ -80,9 +80,12 @@ def test_headings(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text(entry(1, "stdout", "par", "P") + entry(2, "stdout", "tial") + entry(3, "stdout", "end", "P"))
     assert shown(path, Lines()) == [(1, b"partial\nend")]
-    stamp = b"2026-11-25T04:41:0%d.500000000+00:00"
+    stamp = b"2026-11-25T04:41:0%d.500000000Z"
     assert shown(path, Lines(timestamps=True)) == [(1, stamp % 1 + b" partial\n" + stamp % 3 + b" end")]
     assert shown(path, Lines("web", 1)) == [(1, b"\x1b[31mweb partial\x1b[0m\n\x1b[31mweb end")]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text(entry(1, "stdout", "one", zone="-07:30"))
+    assert shown(elsewhere, Lines(timestamps=True)) == [(1, b"2026-11-25T04:41:01.500000000-07:30 one\n")]
     together = shown(path, Lines("web", timestamps=True, join=True))
     assert together == [(1, b"web " + stamp % 1 + b" partial\n"), (1, b"web " + stamp % 3 + b" end\n")]
 
