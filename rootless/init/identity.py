@@ -64,7 +64,7 @@ def _number(text: str, what: str) -> int | None:
 
 def resolve(root: int, user: User) -> Identity:
     """Look the user up inside ``root``. Raises ``RootlessError`` (exit code 126) for a name that is not there."""
-    passwd = read_regular(root, "/etc/passwd", _LIMIT) or b""
+    passwd = _known(read_regular(root, "/etc/passwd", _LIMIT) or b"", _passwd_line(user.account, ""))
     text = user.text
     if text is None:
         name, home, _ = _account(passwd, user.uid)
@@ -73,7 +73,7 @@ def resolve(root: int, user: User) -> Identity:
         found = Identity(user.uid, user.gid, _unique([*user.groups, *extra]), home, name, True)
         found.asked = extra
         return found
-    group_file = read_regular(root, "/etc/group", _LIMIT) or b""
+    group_file = _known(read_regular(root, "/etc/group", _LIMIT) or b"", _group_line(user.account))
     who, separator, group = text.partition(":")
     if any(character.isspace() or character == "\0" for character in text) or (separator and not group):
         raise RootlessError(f"cannot use the user {text!r}: write it as USER[:GROUP]", exit_code=_CANNOT_INVOKE)
@@ -139,24 +139,45 @@ def _unique(groups: list[int]) -> list[int]:
     return list(dict.fromkeys(groups))[:_MAX_GROUPS]
 
 
-def account_files(root: int, identity: Identity, cwd: str) -> list[tuple[str, bytes]]:
-    """(path, content) of the passwd and group files that lack the user, with it added; none that the image lacks."""
-    files = []
+def account_files(root: int, user: User, identity: Identity, cwd: str) -> list[tuple[str, bytes]]:
+    """(path, content) of the passwd and group files that lack whom ``user`` is, or its account, with these added; none
+    that the image lacks."""
     uid, gid = identity.uid, identity.gid
+    if any(character in cwd for character in ":\n\r\0"):
+        cwd = "/"
     home = identity.home or cwd
-    if any(character in home for character in ":\n\r\0"):
-        home = "/"
+    additions = {"/etc/passwd": [_passwd_line(user.account, cwd)], "/etc/group": [_group_line(user.account)]}
     if not identity.name:
-        passwd = read_regular(root, "/etc/passwd", _LIMIT)
-        if passwd is not None and len(passwd) < _LIMIT:
-            line = f"{uid}:*:{uid}:{gid}:container user:{home}:/bin/sh\n"
-            files.append(("/etc/passwd", _ended(passwd) + os.fsencode(line)))
+        additions["/etc/passwd"].append(f"{uid}:*:{uid}:{gid}:container user:{home}:/bin/sh")
     if not identity.known_group:
-        groups = read_regular(root, "/etc/group", _LIMIT)
-        if groups is not None and len(groups) < _LIMIT:
-            files.append(("/etc/group", _ended(groups) + f"{gid}:x:{gid}:{identity.name or uid}\n".encode()))
+        additions["/etc/group"].append(f"{gid}:x:{gid}:{identity.name or uid}")
+    files = []
+    for path, lines in additions.items():
+        before = read_regular(root, path, _LIMIT)
+        if before is None or len(before) >= _LIMIT:
+            continue
+        after = before
+        for line in lines:
+            after = _known(after, line)
+        if after != before:
+            files.append((path, after))
     return files
 
 
-def _ended(data: bytes) -> bytes:
-    return data if not data or data.endswith(b"\n") else data + b"\n"
+def _passwd_line(account: tuple[str, int, int] | None, home: str) -> str:
+    return f"{account[0]}:*:{account[1]}:{account[2]}::{home}:/bin/sh" if account else ""
+
+
+def _group_line(account: tuple[str, int, int] | None) -> str:
+    return f"{account[0]}:x:{account[2]}:{account[0]}" if account else ""
+
+
+def _known(data: bytes, line: str) -> bytes:
+    """A passwd(5) or group(5) file with ``line`` at its end, unless the number or the name is there already."""
+    if not line:
+        return data
+    name, _, number, *_ = line.split(":")
+    if any(record[0] == name or record[2] == number for record in _records(data, 3)):
+        return data
+    ended = data if not data or data.endswith(b"\n") else data + b"\n"
+    return ended + os.fsencode(line) + b"\n"

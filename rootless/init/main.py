@@ -384,7 +384,7 @@ def make_account_files(plan: Plan) -> dict[str, int]:
 
 def add_account(plan: Plan, site: ops.Site, identity: Identity, made: dict[str, int]) -> None:
     """Show the user in /etc/passwd and /etc/group, by files of the container's own over those of the image."""
-    for path, content in account_files(site.root, identity, plan.cwd):
+    for path, content in account_files(site.root, plan.user, identity, plan.cwd):
         fd = made[path] if made else make_account_file(plan, path)
         os.write(fd, content)
         os.fchmod(fd, 0o644)

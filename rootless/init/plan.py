@@ -46,9 +46,12 @@ class Limit:
 
 
 class User:
-    """Who the process is to be: ``text`` (``name[:group]``), resolved inside the root, or without it the numbers."""
+    """Who the process is to be: ``text`` (``name[:group]``), resolved inside the root, or without it the numbers.
 
-    __slots__ = ("extra_groups", "gid", "groups", "keep_groups", "text", "uid", "umask")
+    ``account``: the name, user and group id of somebody whom the container is to know besides those of its own files.
+    """
+
+    __slots__ = ("account", "extra_groups", "gid", "groups", "keep_groups", "text", "uid", "umask")
 
     def __init__(
         self,
@@ -59,7 +62,9 @@ class User:
         extra_groups: list[str],
         keep_groups: bool,
         umask: int | None,
+        account: tuple[str, int, int] | None = None,
     ) -> None:
+        self.account = account
         self.text = text
         self.uid = uid
         self.gid = gid

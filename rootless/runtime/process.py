@@ -30,6 +30,7 @@ def environment(process: Process) -> dict[str, str]:
 def user(process: Process, extras: Extras) -> User:
     """Who the process is to be: the text of ``extras`` if there is one, else the numbers of the Spec."""
     numbers = process.get("user", {})
+    account = extras.get("account")
     return User(
         text=extras.get("user"),
         uid=numbers.get("uid", 0),
@@ -38,6 +39,7 @@ def user(process: Process, extras: Extras) -> User:
         extra_groups=list(extras.get("groups", [])),
         keep_groups=extras.get("keep_groups", False),
         umask=numbers.get("umask"),
+        account=(account[0], account[1], account[2]) if account else None,
     )
 
 

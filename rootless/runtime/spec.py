@@ -159,9 +159,10 @@ if TYPE_CHECKING:
 
         ``user``: ``name[:group]`` or ids, resolved inside the root; without it the numbers of the Spec hold.
         ``groups``: further groups by name or id. ``keep_groups``: the caller's stay. ``make_cwd``: make the working
-        directory if it is missing. ``passwd_entry``: show the user in /etc/passwd. ``copy_up``: (path in the root,
-        empty volume's directory). ``fuse_overlayfs``: absolute path of the helper. ``init_binary``: "reaper" for
-        ``--init``. ``cleanup``: directories that the shim deletes at the end. ``files_dir``: where generated files go.
+        directory if it is missing. ``passwd_entry``: show the user in /etc/passwd, and ``account``, somebody else as
+        [name, user id, group id]. ``copy_up``: (path in the root, empty volume's directory). ``fuse_overlayfs``:
+        absolute path of the helper. ``init_binary``: "reaper" for ``--init``. ``cleanup``: directories that the shim
+        deletes at the end. ``files_dir``: where generated files go.
         ``seccomp``: a compiled filter, taken in place of the Spec's ``linux.seccomp``.
         """
 
@@ -170,6 +171,7 @@ if TYPE_CHECKING:
         keep_groups: bool
         make_cwd: bool
         passwd_entry: bool
+        account: list[Any]
         copy_up: list[tuple[str, str]]
         fuse_overlayfs: str
         init_binary: str | None

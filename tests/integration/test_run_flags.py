@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 from pathlib import Path
 
@@ -74,6 +75,11 @@ def test_user(shared_cli: Cli) -> None:
 def test_user_namespaces(shared_cli: Cli) -> None:
     own = str(os.getuid())
     assert shell(shared_cli, "--userns keep-id", "id -u; stat -c %u /etc/passwd").split() == [own, "0"]
+    name = pwd.getpwuid(os.getuid()).pw_name
+    script = f"id -un; id -u {name}; id -gn {name}"
+    assert shell(shared_cli, "--userns keep-id -u 0", script).split() == ["root", own, name]
+    assert shell(shared_cli, f"--userns keep-id -u {name}", "id -u").split() == [own]
+    assert shell(shared_cli, "--userns keep-id --passwd=false", f"id -u {name} 2>&1 || true").split()[0] == "id:"
     assert shell(shared_cli, "--userns keep-id:uid=77,gid=88", "id -u; id -g").split() == ["77", "88"]
     assert shell(shared_cli, "--userns nomap", "id -u; stat -c %u /etc/passwd").split() == ["0", "0"]
     rows = shell(shared_cli, "--userns auto:size=2000", "cat /proc/self/uid_map").split()

@@ -147,6 +147,19 @@ def test_account_is_added(run: Run, root: Path, tmp_path: Path) -> None:
     assert (root / "etc" / "passwd").read_text() == bundles.PASSWD
 
 
+def test_somebody_else_is_known(run: Run, root: Path, tmp_path: Path) -> None:
+    """An account besides that of the user, by which the user can be named; those of the image stay as they are."""
+    keep = {"passwd_entry": True, "files_dir": str(tmp_path)}
+    script = "id -u; id -g; tail -n 2 /etc/passwd; tail -n 1 /etc/group"
+    shown = run("caller", script, account=["caller", 4242, 4243], **keep).stdout.splitlines()
+    assert shown[:2] == ["4242", "4243"] and shown[3:] == ["caller:*:4242:4243::/:/bin/sh", "caller:x:4243:caller"]
+    shown = run("77", script, account=["caller", 4242, 4243], **keep).stdout.splitlines()
+    assert shown[2:4] == ["caller:*:4242:4243::/:/bin/sh", "77:*:77:0:container user:/:/bin/sh"]
+    for taken in (["user", 4242, 4243], ["caller", 1000, 1000]):
+        assert run("0", "cat /etc/passwd", account=taken, **keep).stdout == bundles.PASSWD
+    assert (root / "etc" / "passwd").read_text() == bundles.PASSWD
+
+
 def test_added_account_is_one_line(run: Run, root: Path, tmp_path: Path) -> None:
     """CVE-2022-4318: the working directory cannot smuggle in a second account."""
     given = bundles.spec("cat", "/etc/passwd")
@@ -163,7 +176,8 @@ def test_missing_passwd_stays_missing(run: Run, root: Path, tmp_path: Path) -> N
 
 
 def test_groups_of_the_caller_do_not_come_along(run: Run) -> None:
-    assert run("user", "grep Groups /proc/self/status | cut -f 2").stdout.split() == ["1000", "10", "29"]
+    shown = run("user", "grep Groups /proc/self/status | cut -f 2").stdout.split()
+    assert sorted(map(int, shown)) == [10, 29, 1000]
 
 
 def test_streams_can_be_opened_anew(run: Run) -> None:

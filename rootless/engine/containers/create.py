@@ -132,6 +132,9 @@ def _furnish(
             keep_id_user=_keep_id_user(options),
         ),
     )
+    account = _keep_id_account(options)
+    if account:
+        extras["account"] = account
     extras["copy_up"] = mounts.copy_up
     extras["files_dir"] = f"{directory}/files"
     container = Container(container_id, directory, record, spec, extras, rootfs, idmap)
@@ -233,6 +236,21 @@ def _keep_id_user(options: RunOptions) -> str:
     uid = os.getuid() if userns.uid is None else userns.uid
     gid = os.getgid() if userns.gid is None else userns.gid
     return f"{uid}:{gid}"
+
+
+def _keep_id_account(options: RunOptions) -> list[Any]:
+    """Name, user and group id of the caller in the container, with keep-id: it is known there by its name, as podman
+    has it. Empty otherwise, and for a caller without a name that passwd(5) can hold."""
+    numbers = _keep_id_user(options).split(":")
+    if len(numbers) != 2 or not options.passwd:
+        return []
+    import pwd
+
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return []
+    return [name, int(numbers[0]), int(numbers[1])] if name.isprintable() and ":" not in name else []
 
 
 def _write_cidfile(path: str, container_id: str) -> None:
