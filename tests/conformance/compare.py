@@ -97,13 +97,12 @@ def main() -> int:
     own = os.getuid() == 0
     users = [given.who] if given.who else ["root", "user"] if own else ["user"]
     results = {}
+    print(f"{'runtime':<14}{'as':<6}{'passed':>8}{'failed':>8}{'n/a':>6}{'skipped':>9}{'seconds':>9}", flush=True)
     for name, program in runtimes(given.runtime).items():
         for who in users:
-            results[name, who] = ask(program, who, tests)
-    print(f"{'runtime':<14}{'as':<6}{'passed':>8}{'failed':>8}{'n/a':>6}{'skipped':>9}{'seconds':>9}")
-    for (name, who), result in results.items():
-        counts = f"{result.passed:>8}{len(result.failed):>8}{len(result.not_applicable):>6}{result.skipped:>9}"
-        print(f"{name:<14}{who:<6}{counts}{result.seconds:>9.0f}")
+            result = results[name, who] = ask(program, who, tests)
+            counts = f"{result.passed:>8}{len(result.failed):>8}{len(result.not_applicable):>6}{result.skipped:>9}"
+            print(f"{name:<14}{who:<6}{counts}{result.seconds:>9.0f}", flush=True)
     for (name, who), result in results.items():
         if result.failed:
             print(f"\n{name} as {who} fails")
