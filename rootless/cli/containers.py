@@ -258,7 +258,8 @@ def _moment(seconds: float) -> str:
 def _size(size: Mapping[str, Any] | None) -> str:
     if not size:
         return ""
-    return f"{render.size(size['rwSize'])} (virtual {render.size(size['rootFsSize'])})"
+    own, whole = (render.size(size[key]).replace(" ", "") for key in ("rwSize", "rootFsSize"))
+    return f"{own} (virtual {whole})"
 
 
 def _span(first: int, count: int) -> str:

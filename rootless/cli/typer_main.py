@@ -10,6 +10,7 @@ import typer
 import typer.main
 from typer.exceptions import TyperException
 
+from rootless.cli import render
 from rootless.cli.declare import build_app, program_of
 from rootless.cli.declare.command import Invocation
 from rootless.cli.report import ENGINE_ERROR, of_output, print_error
@@ -17,6 +18,8 @@ from rootless.errors import UsageError
 
 if TYPE_CHECKING:
     from rootless.cli.fastparse import Understood
+
+_MISSING = "missing command"
 
 
 def parse(words: list[str], name: str, completion: str) -> Understood | int:
@@ -30,7 +33,7 @@ def parse(words: list[str], name: str, completion: str) -> Understood | int:
         if not words and completion not in os.environ:
             command.main(["--help"], prog_name=name, standalone_mode=False)
             sys.stdout.flush()
-            print_error("missing command", f"see '{name} --help'")
+            print_error(_MISSING, f"see '{name} --help'")
             return ENGINE_ERROR
         result = command.main(words, prog_name=name, complete_var=completion, standalone_mode=False)
     except UsageError:
@@ -38,7 +41,10 @@ def parse(words: list[str], name: str, completion: str) -> Understood | int:
             return ENGINE_ERROR  # half a line is being completed: nobody wants its error yet
         raise
     except TyperException as error:
-        raise _usage_error(error, words, name) from None
+        usage_error = _usage_error(error, words, name)
+        if usage_error.message == _MISSING and error.ctx is not None:  # a group was named: show what is in it
+            render.write(error.ctx.get_help() + "\n")
+        raise usage_error from None
     except OSError as error:  # the declarations read and write nothing but the help
         raise of_output(error) from None
     except SystemExit as end:
@@ -72,7 +78,7 @@ def _usage_error(error: Any, words: list[str], name: str) -> UsageError:
         return UsageError(f"invalid argument for {'/'.join(error.param.opts)}: {error.message}", hint)
     message = error.format_message()
     if message.startswith("Missing command"):
-        return UsageError("missing command", hint)
+        return UsageError(_MISSING, hint)
     if message.startswith("No such command"):
         unknown, _, advice = message.removeprefix("No such command ").partition(". ")
         if advice:

@@ -98,6 +98,13 @@ def test_no_command_prints_the_help_and_fails(capfd: pytest.CaptureFixture[str])
     assert err.startswith("Error: missing command\n")
 
 
+def test_a_group_without_a_command_shows_what_is_in_it(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli_main.main(["volume"]) == 125
+    out, err = capfd.readouterr()
+    assert "Usage: rootless volume [OPTIONS] COMMAND" in out and "prune" in out
+    assert err == "Error: missing command\nhint: see 'rootless volume --help'\n"
+
+
 def test_help_is_data(capfd: pytest.CaptureFixture[str]) -> None:
     assert cli_main.main(["run", "--help"]) == 0
     out, err = capfd.readouterr()
