@@ -6,17 +6,17 @@ import os
 
 from rootless.cgroups import resources
 from rootless.cgroups.manager import MANAGERS
-from rootless.cgroups.v2 import Cgroup
 from rootless.cli import render
 from rootless.cli.oci_state import Record
 from rootless.errors import RootlessError, UsageError
-from rootless.runtime import cgroup, processes
+from rootless.runtime import cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from rootless.cgroups.v2 import Cgroup
     from rootless.init.plan import Plan
     from rootless.runtime.spec import Spec
     from rootless.runtime.state import State
@@ -74,6 +74,8 @@ class Group:
 def forget(found: State) -> None:
     """Remove the control group of a container that has ended, with what it left behind without a pid namespace."""
     if found.get("cgroup"):
+        from rootless.cgroups.v2 import Cgroup
+
         group = Cgroup(found["cgroup"])
         if group.populated():
             group.kill()
@@ -95,11 +97,15 @@ def _group(record: Record, what: str) -> Cgroup:
             f"cannot {what} the container {record.id}: it has no control group",
             "a delegated cgroup v2 tree is needed: see `rootless doctor`",
         )
+    from rootless.cgroups.v2 import Cgroup
+
     return Cgroup(found["cgroup"])
 
 
 def ps(values: Values, args: list[str], global_values: Values) -> int:
     """``ps``: the processes of a container: a JSON list of pids, or the lines that ps(1) has for them."""
+    from rootless.runtime import processes
+
     record = Record(global_values, args[0])
     found = _running(record, "list the processes of")
     pids = processes.of_container(found["pid"], found.get("cgroup", ""))

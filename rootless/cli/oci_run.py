@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 
-from rootless.cli import console, oci_signal
 from rootless.cli.oci_cgroup import Group, forget
 from rootless.cli.oci_log import tell_notes, warn
 from rootless.cli.report import describe, print_line
@@ -92,6 +91,8 @@ def start(record: Record, global_values: Mapping[str, Any]) -> None:
 
 def _give_up(record: Record, found: State, global_values: Mapping[str, Any]) -> None:
     """End a container that could not be started as its Spec wants it, and destroy it, unless somebody else does."""
+    from rootless.cli import oci_signal
+
     pidfd = oci_signal.open_init(found)
     if pidfd >= 0:
         oci_signal.kill_and_wait(pidfd, PATIENCE)
@@ -202,6 +203,8 @@ class Container:
                 os.close(detached.gate)
             self._tell(self._process, compiled.warnings)
             if socket:
+                from rootless.cli import console
+
                 console.send(socket, self.console_fd)
                 self.console_fd = -1
         except BaseException:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 from rootless import paths
-from rootless.cgroups.v2 import Cgroup
 from rootless.errors import NotFoundError, RootlessError, UsageError
 from rootless.runtime import bundle, state
 from storage.locks import Lock, is_held
@@ -102,7 +101,7 @@ class Record:
         if not found["pid"]:
             return "creating" if is_held(self.directory) else "stopped"
         status = state.status(found)
-        if status == "running" and found.get("cgroup") and Cgroup(found["cgroup"]).frozen():
+        if status == "running" and found.get("cgroup") and _is_frozen(found["cgroup"]):
             return "paused"
         return "stopped" if status == "exited" else status
 
@@ -111,3 +110,9 @@ class Record:
         from rootless.init.delete import delete_directory
 
         delete_directory(self.directory)
+
+
+def _is_frozen(path: str) -> bool:
+    from rootless.cgroups.v2 import Cgroup
+
+    return Cgroup(path).frozen()
