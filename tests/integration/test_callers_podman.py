@@ -76,8 +76,8 @@ def test_leave_and_attach(podman: Podman, box: str) -> None:
     again = podman.terminal("attach", box)
     again.type("echo is $((7*8)); exit 4\n")
     again.until("is 56")
-    assert again.end() == 0
-    assert podman.status(box) == "exited 4"
+    again.end()
+    callers.until(lambda: podman.status(box) == "exited 4")
 
 
 def test_life(podman: Podman, box: str) -> None:
@@ -137,7 +137,7 @@ def test_exec(podman: Podman, box: str) -> None:
     callers.until(lambda: podman.run("exec", box, "cat", "/tmp/file").stdout == "done\n")
 
 
-@pytest.mark.parametrize("name", ["rootless-oci", "crun", "runc"])
+@pytest.mark.parametrize("name", ["rootless-oci", "runc"])
 def test_what_cannot_be_executed(podman: Podman, box: str, name: str) -> None:
     """podman reads the reason from the runtime's log if it knows its name, else from standard error."""
     lead = f"{name}: " if name in callers.NAMES else f"{name}: Error: "
