@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 
 from tests.integration.test_run_flags import IMAGE
 from tests.support.cli import Cli
+from tests.support.images import busybox_path
 
 pytestmark = pytest.mark.needs("userns", "subuid", "newuidmap", "busybox")
 NONE = "--network=none"
@@ -363,3 +365,12 @@ def test_preserved_descriptors(shared_cli: Cli) -> None:
     assert done.returncode == 0
     assert os.read(reader, 10) == b"hi\n"
     os.close(reader)
+
+
+def test_a_directory_under_a_throw_away_layer_is_started_again(shared_cli: Cli, tmp_path: Path) -> None:
+    """Its overlay is a volatile one, which the kernel mounts once."""
+    (tmp_path / "bin").mkdir()
+    shutil.copy(str(busybox_path()), tmp_path / "bin" / "sh")
+    shared_cli.ok("create", NONE, "--name", "o", "--rootfs", f"{tmp_path}:O", "sh", "-c", "echo >>/x; wc -l </x")
+    assert [shared_cli.ok("start", "-a", "o") for _ in range(2)] == ["1\n", "2\n"]
+    assert not (tmp_path / "x").exists()

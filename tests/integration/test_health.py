@@ -159,6 +159,20 @@ def test_an_unhealthy_container_is_restarted(shared_cli: Cli, how: str) -> None:
     assert [entry["ExitCode"] for entry in found["State"]["Health"]["Log"]][:2] == [1, 0]
 
 
+def test_a_container_that_removes_itself_is_restarted_first(shared_cli: Cli) -> None:
+    """It keeps its files, and is removed when it ends for another reason."""
+    checked(
+        shared_cli, "--rm", "--health-cmd=false", BY_HAND, "--health-retries=1", "--health-on-failure=restart",
+        "--stop-timeout=0",
+    )  # fmt: skip
+    shared_cli.ok("exec", "h", "touch", "/kept")
+    shared_cli.fails(1, "healthcheck", "run", "h")
+    eventually(lambda: about(shared_cli, "h")["RestartCount"] == 1, "it is restarted")
+    eventually(lambda: shared_cli.run("exec", "h", "test", "-e", "/kept").returncode == 0, "it runs")
+    shared_cli.ok("stop", "-t", "0", "h")
+    eventually(lambda: shared_cli.run("container", "exists", "h").returncode == 1, "it is removed")
+
+
 def test_a_user_who_stops_it_is_stronger(shared_cli: Cli) -> None:
     script = "trap 'sleep 1; exit 4' TERM; while :; do sleep 0.05; done"
     checked(

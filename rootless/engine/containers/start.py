@@ -119,6 +119,11 @@ def reload(engine: Engine, container_id: str) -> tuple[Container, Network]:
         path = container.rootfs.get(scratch)
         if path and str(path).startswith(container.directory) and not os.path.isdir(str(path)):
             raise RootlessError(f"cannot start container {container.id[:12]}: its directory {scratch} is missing")
+    work = str(container.rootfs.get("work") or "")
+    if "volatile" in container.rootfs.get("options", ()) and os.path.isdir(f"{work}/work"):
+        # Such an overlay is mounted once: the kernel cannot tell another start from one after a power cut.
+        engine.delete_tree(work)
+        os.mkdir(work, 0o700)
     network = networks.choose(container.record["network"], container.record["ports"])
     taken = {mount["Destination"] for mount in container.record["mounts"]}
     hostname = container.spec.get("hostname") or os.uname().nodename
