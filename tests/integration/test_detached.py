@@ -181,6 +181,17 @@ def test_wait_for_a_container_that_removes_itself(shared_cli: Cli) -> None:
     eventually(lambda: shared_cli.run("container", "exists", "gone").returncode == 1, "it is removed")
 
 
+def test_a_container_that_removes_itself_does_not_outlive_the_machine(shared_cli: Cli) -> None:
+    """After a reboot, which takes the state of what ran with it, nothing is left that looks as if it never had."""
+    identifier = begin(shared_cli, "--rm", "--name", "lost", IMAGE, "sleep", "100")
+    found = about(shared_cli, "lost")["State"]
+    os.kill(found["ConmonPid"], signal.SIGKILL)
+    eventually(lambda: not os.path.exists(f"/proc/{found['Pid']}/ns/pid"), "it has ended")
+    shutil.rmtree(shared_cli.home / "run" / "rootless" / "engine" / identifier)
+    assert shared_cli.ok("ps", "-a", "--format", "{{.Names}}") == ""
+    assert not (shared_cli.data / "containers" / identifier).exists()
+
+
 def test_wait_for_conditions(shared_cli: Cli) -> None:
     begin(shared_cli, "--name", "c", IMAGE, "sleep", "100")
     assert shared_cli.ok("wait", "--condition=running", "c") == "-1\n"
