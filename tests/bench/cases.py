@@ -39,11 +39,9 @@ class Bench(NamedTuple):
     rounds: int
 
 
-def commands_in_turn(bench: Bench, *arguments: str, rounds: int = 0) -> Times:
+def commands_in_turn(bench: Bench, *arguments: str) -> Times:
     """Time the same command of both programs."""
-    return measure.in_turn(
-        lambda: bench.peer.run(*arguments), lambda: bench.own.run(*arguments), rounds or bench.rounds
-    )
+    return measure.in_turn(lambda: bench.peer.run(*arguments), lambda: bench.own.run(*arguments), bench.rounds)
 
 
 def run_without_network(bench: Bench) -> Times:

@@ -112,7 +112,12 @@ def show_log(bench: Bench) -> Times:
     for program in _each(bench):
         program.run("run", "--name", "logs", *LOG, "--network", "none", IMAGE, "sh", "-c", f"{WRITE} {LOGGED})")
     try:
-        return commands_in_turn(bench, "logs", "logs", rounds=max(5, bench.rounds // 4))
+        return measure.in_turn(
+            lambda: bench.peer.run("logs", "logs"),
+            lambda: bench.own.run("logs", "logs"),
+            max(3, bench.rounds // 6),
+            warm_up=0,
+        )
     finally:
         for program in _each(bench):
             _remove(program, "logs")
