@@ -117,7 +117,8 @@ def rest(master: int) -> bytes:
 
 def test_run_passes_the_callers_terminal_on(box: Box) -> None:
     box.process["terminal"] = True
-    box.process["args"] = ["sh", "-c", "test -t 0 && test -t 1 || exit 1; until stty size; do sleep 0.02; done; exit 6"]
+    script = "test -t 0 && test -t 1 || exit 1; until stty size; do sleep 0.02; done; sleep 0.3; exit 6"
+    box.process["args"] = ["sh", "-c", script]
     box.write()
     master, slave = pty.openpty()
     try:
