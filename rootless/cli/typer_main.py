@@ -42,8 +42,9 @@ def parse(words: list[str], name: str, completion: str) -> Understood | int:
         raise
     except TyperException as error:
         usage_error = _usage_error(error, words, name)
-        if usage_error.message == _MISSING and error.ctx is not None:  # a group was named: show what is in it
-            render.write(error.ctx.get_help() + "\n")
+        context = getattr(error, "ctx", None)  # errors of usage have one
+        if usage_error.message == _MISSING and context is not None:  # a group was named: show what is in it
+            render.write(context.get_help() + "\n")
         raise usage_error from None
     except OSError as error:  # the declarations read and write nothing but the help
         raise of_output(error) from None
