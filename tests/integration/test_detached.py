@@ -254,6 +254,8 @@ def test_a_foreground_run_goes_on_when_its_caller_is_killed(shared_cli: Cli) -> 
 
 def test_attach(shared_cli: Cli) -> None:
     begin(shared_cli, "-i", "--name", "a", IMAGE, "sh", "-c", "read x; echo got $x; read y; exit 6")
+    descriptors = f"/proc/{about(shared_cli, 'a')['State']['ConmonPid']}/fd"
+    before = len(os.listdir(descriptors))
     first = subprocess.Popen(
         shared_cli.command("attach", "a"), env=shared_cli.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -261,7 +263,7 @@ def test_attach(shared_cli: Cli) -> None:
         shared_cli.command("attach", "--no-stdin", "a"), env=shared_cli.environment, stdout=subprocess.PIPE
     )
     assert first.stdin and first.stdout and second.stdout
-    time.sleep(0.5)  # both are connected
+    eventually(lambda: len(os.listdir(descriptors)) == before + 2, "both are connected")
     first.stdin.write(b"hello\n")
     first.stdin.flush()
     assert first.stdout.readline() == b"got hello\n"
