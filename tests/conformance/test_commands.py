@@ -214,10 +214,8 @@ def test_features_that_are_said_are_there(box: Box) -> None:
     assert box.output("echo", "ran") == "ran\n"
 
 
-@pytest.mark.parametrize("rootless", [True, False])
+@pytest.mark.parametrize("rootless", [True, pytest.param(False, marks=pytest.mark.as_root)])
 def test_spec_runs_as_it_is(box: Box, rootless: bool) -> None:
-    if os.getuid() != 0 and not rootless:
-        pytest.skip("n/a: the template of root is not for a user")
     words = ["spec", *["--rootless"] * rootless]
     box.ok(*words)
     written = json.loads((box.bundle / "config.json").read_text())
