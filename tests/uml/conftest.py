@@ -1,7 +1,7 @@
 """The booted machines, and the figures that were measured in them.
 
-There are two at a time, as each has one processor: in the second all the tests of ``inside`` run, and then a part of
-the conformance suite, while the first is rebooted and has its power cut by the tests of this directory.
+There are two at a time, as each has one processor: in the second all the tests of ``inside`` run, while the first is
+rebooted, has its power cut, and runs a part of the conformance suite.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from tests.uml.second import Results, prepare, run_all
 
 collect_ignore = ["inside"]  # those run in the machine, by test_inside.py
 
-IN_THE_SECOND = ("test_inside.py", "test_conformance.py")
+IN_THE_SECOND = "test_inside.py"
 FIGURES: list[str] = []
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The second machine has time until everything else is done."""
-    items.sort(key=lambda item: item.path.parent.name == "uml" and item.path.name in IN_THE_SECOND)
+    items.sort(key=lambda item: item.path.parent.name == "uml" and item.path.name == IN_THE_SECOND)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _second(request: pytest.FixtureRequest) -> Iterator[Future[Results] | None]:
     """What becomes of the second machine, begun at once; nothing where no test asks."""
-    if not any(item.path.name in IN_THE_SECOND for item in request.session.items):
+    if not any(item.path.name == IN_THE_SECOND for item in request.session.items):
         yield None
         return
     machines: list[Machine] = []

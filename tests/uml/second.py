@@ -1,8 +1,9 @@
-"""What runs in the second machine: the tests of ``inside``, and the conformance suite with controllers."""
+"""What is done in a machine as a whole: it is prepared, and runs the tests of ``inside`` or of another suite."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from tests.uml.machine import PATIENCE, Machine, machine
@@ -18,14 +19,6 @@ INSIDE = (
     f"cd {PACKAGES} && {PYTEST} --rootdir tests/uml/inside --confcutdir tests/uml/inside --import-mode=importlib"
     " --junitxml=/tmp/inside.xml tests/uml/inside"
 )
-# In a scope of the user's, of which he gives a part to the tests and divides the rest.
-CONFORMANCE = f"""
-cd /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup) && mkdir tests && echo $$ >tests/cgroup.procs || exit
-echo "+cpu +io +memory +pids" >cgroup.subtree_control || exit
-cd {PACKAGES} && exec {PYTEST} --rootdir tests --confcutdir tests/conformance -p tests.uml.with_cgroup \\
-    --junitxml=/tmp/conformance.xml tests/conformance
-"""
-IN_A_SCOPE = 'systemd-run --user --scope --quiet --property=Delegate=yes sh -c "$SCRIPT"'
 
 
 class Report(NamedTuple):
@@ -37,10 +30,9 @@ class Report(NamedTuple):
 
 
 class Results(NamedTuple):
-    """The runs in the second machine, and the seconds until it was ready for them."""
+    """The tests of ``inside``, and the seconds until the second machine was ready for them."""
 
     inside: Report
-    conformance: Report
     booted: float
 
 
@@ -61,13 +53,11 @@ def run_all(machines: list[Machine]) -> Results:
         prepare(new)
         new.ok(SWAP, user="root")
         ready = time.monotonic() - began
-        inside = _run(new, INSIDE, "/tmp/inside.xml")
-        conformance = _run(new, IN_A_SCOPE, "/tmp/conformance.xml")
-        return Results(inside, conformance, ready)
+        return Results(run_tests(new, INSIDE, "/tmp/inside.xml"), ready)
 
 
-def _run(new: Machine, command: str, path: str) -> Report:
+def run_tests(new: Machine, command: str, path: str, env: Mapping[str, str] | None = None) -> Report:
+    """Run pytest in the machine by ``command``, which leaves its results in the file ``path``."""
     began = time.monotonic()
-    environment = {"SCRIPT": CONFORMANCE, "ROOTLESS_TEST_PATIENCE": str(PATIENCE)}
-    done = new.run(command, timeout=1500, env=environment)
+    done = new.run(command, timeout=1500, env={"ROOTLESS_TEST_PATIENCE": str(PATIENCE), **(env or {})})
     return Report(done.output, new.ok(f"cat {path}"), time.monotonic() - began)

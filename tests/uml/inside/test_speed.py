@@ -12,7 +12,7 @@ import pytest
 from tests.bench.measure import Times, in_turn
 from tests.uml.inside.session import LAYOUT, Session
 
-ROUNDS = 6
+ROUNDS = 5
 RUN = ("run", "--rm", "--network", "none")
 GOAL, AIM = 0.50, 0.33
 
