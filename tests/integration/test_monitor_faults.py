@@ -45,6 +45,26 @@ def alive(pid: int) -> bool:
         return False
 
 
+def test_an_end_that_is_not_put_down_yet(shared_cli: Cli) -> None:
+    """Between the end of the program and the monitor's note of it nobody is told of another end."""
+    begin(shared_cli, "--name", "slow", IMAGE, "sh", "-c", "trap 'exit 7' USR1; while :; do sleep 0.05; done")
+    found = about(shared_cli, "slow")["State"]
+    watcher, pid = int(found["ConmonPid"]), int(found["Pid"])
+    time.sleep(0.3)  # the trap is set
+    os.kill(watcher, signal.SIGSTOP)
+    try:
+        os.kill(pid, signal.SIGUSR1)
+        eventually(lambda: not alive(pid), "the program ends")
+        command = shared_cli.command("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "slow")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=shared_cli.environment) as asked:
+            time.sleep(0.4)
+            os.kill(watcher, signal.SIGCONT)
+            assert asked.communicate(timeout=20)[0] == "exited 7\n"
+    finally:
+        if alive(watcher):
+            os.kill(watcher, signal.SIGCONT)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_hundred_killed_monitors(shared_cli: Cli) -> None:

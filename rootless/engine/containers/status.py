@@ -22,6 +22,9 @@ KILLED = 128 + 9
 """The exit code of a container whose end nobody saw: it dies with its caller or its monitor, by SIGKILL."""
 
 
+_PATIENCE = 1.0
+"""Seconds that a monitor may take to put down an end."""
+
 _CLAIMED = 1
 """Seconds within which whoever makes a container has taken its lock."""
 
@@ -91,20 +94,49 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def status(engine: Engine, container_id: str) -> Status:
-    """What a container does now. A run that left no end behind (power cut, killed caller) counts as killed."""
+    """What a container does now. A run that left no end behind (power cut, killed caller) counts as killed.
+
+    An end that the monitor is about to put down is waited for.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        live, last = _documents(engine, container_id)
+        found = runtime_state.status(live) if live else "exited"  # type: ignore[arg-type]
+        if found != "exited" or not live or not _is_unwritten(live, last) or time.monotonic() > deadline:
+            return _status(engine, container_id, found, live, last)
+        time.sleep(0.002)
+
+
+def _documents(engine: Engine, container_id: str) -> tuple[Mapping[str, Any] | None, dict[str, Any]]:
+    """The state of the run, None if there is none, and how the last one that was put down began and ended."""
     layout = engine.store.layout
     last = _read(layout.container_exit(container_id))
     try:
-        live: Mapping[str, Any] | None = runtime_state.read(layout.container_run(container_id))
+        return runtime_state.read(layout.container_run(container_id)), last
     except FileNotFoundError:
-        live = None
+        return None, last
     except RootlessError:
-        live = {"pid": 0}
+        return {"pid": 0}, last
+
+
+def _is_unwritten(live: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
+    """Whether the monitor of a program that has ended lives, and has not put that down yet."""
+    started = (live.get("annotations") or {}).get(STARTED, "0")
+    monitor = live.get("monitor")
+    if not monitor or started == "0" or ("finished" in last and str(last.get("started")) == started):
+        return False
+    return runtime_state.start_time(monitor) == live.get("monitor_start")
+
+
+def _status(
+    engine: Engine, container_id: str, found: str, live: Mapping[str, Any] | None, last: Mapping[str, Any]
+) -> Status:
+    """The answer, from the documents and what became of the run: running, created or exited."""
+    layout = engine.store.layout
     if live is None:
         if last.get("restarting") and is_held(layout.container(container_id)):
             return Status("restarting", {}, last)
         return Status("exited" if last.get("started") or last.get("error") else "created", {}, last)
-    found = runtime_state.status(live)  # type: ignore[arg-type]
     if found == "exited" or _is_orphan(live):
         if last.get("restarting") and is_held(layout.container(container_id)):
             return Status("restarting", {}, last)
