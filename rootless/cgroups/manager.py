@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import os
 
+from rootless.cgroups.tree import MOUNT, group_of, hierarchy
 from rootless.errors import RootlessError, UsageError
-from rootless.linux.libc import CGROUP2_MAGIC, file_system_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from rootless.cgroups.devices import Rule
 
-MOUNT = "/sys/fs/cgroup"
 MODES = ("enabled", "disabled", "no-conmon", "split")
 MANAGERS = ("systemd", "cgroupfs", "disabled")
 USEFUL = ("cpu", "io", "memory", "pids")
@@ -163,37 +162,6 @@ def choose(wish: Wish) -> Location:
     if wish.optional:
         return found
     return _demand(found, f"--cgroup-manager={asked}" if asked else wish.parent and "--cgroup-parent")
-
-
-def hierarchy() -> tuple[str, bool]:
-    """Where version 2 is mounted (empty: nowhere), and whether it is the only hierarchy, which has the controllers."""
-    for path, unified in ((MOUNT, True), (f"{MOUNT}/unified", False)):
-        try:
-            fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError:
-            continue
-        try:
-            if file_system_type(fd) == CGROUP2_MAGIC:
-                return path, unified
-        finally:
-            os.close(fd)
-    return "", False
-
-
-def group_of(pid: int | str = "self") -> str:
-    """The version 2 group of a process, as a path below the mount point; empty if it has none or is gone."""
-    try:
-        fd = os.open(f"/proc/{pid}/cgroup", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            text = os.read(fd, 1 << 16)
-        finally:
-            os.close(fd)
-    except OSError:
-        return ""
-    for line in text.splitlines():
-        if line.startswith(b"0::"):
-            return os.fsdecode(line[3:])
-    return ""
 
 
 def unenforced(location: Location, limits: Mapping[str, str]) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from rootless.cgroups import resources, systemd
-from rootless.cgroups.manager import USEFUL, Location, Wish, choose, group_of, refuse_unenforced
+from rootless.cgroups.manager import USEFUL, Location, Wish, choose, refuse_unenforced
+from rootless.cgroups.tree import group_of
 from rootless.cgroups.v2 import Cgroup
 from rootless.errors import RootlessError
 

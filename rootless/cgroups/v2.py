@@ -7,6 +7,7 @@ import os
 import select
 import time
 
+from rootless.cgroups.tree import hierarchy
 from rootless.errors import RootlessError
 from rootless.linux import signals
 
@@ -389,8 +390,6 @@ def missing_controller(controller: str, limit: str) -> RootlessError:
 
 def delegation_hint(*controllers: str) -> str:
     """How an administrator gives users controllers; that they cannot be had, where the machine has none of them."""
-    from rootless.cgroups.manager import hierarchy
-
     there = Cgroup(hierarchy()[0]).controllers()
     wanted = [name for name in controllers if name in there]
     if not wanted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rootless.engine.containers.logs import Wanted
+from rootless.engine.containers.loglines import Wanted
 from rootless.engine.containers.logs import logs as shown
 from rootless.engine.context import open_engine
 from rootless.errors import UsageError

@@ -211,7 +211,7 @@ def _network() -> Iterator[Check]:
 
 
 def _cgroups() -> Iterator[Check]:
-    from rootless.cgroups import manager, systemd
+    from rootless.cgroups import manager, systemd, tree
     from rootless.cgroups.v2 import delegation_hint
 
     address = systemd.address()
@@ -231,7 +231,7 @@ def _cgroups() -> Iterator[Check]:
         yield Check("control groups", LESS, getattr(error, "message", "") or str(error), getattr(error, "hint", ""))
         return
     if found.kind == "none":
-        mend = "boot with systemd.unified_cgroup_hierarchy=1" if not manager.hierarchy()[1] else ""
+        mend = "boot with systemd.unified_cgroup_hierarchy=1" if not tree.hierarchy()[1] else ""
         yield Check("control groups", LESS, f"none: {found.why}; nothing can be limited", mend)
         return
     missing = [name for name in manager.USEFUL if name not in found.controllers]

@@ -97,9 +97,9 @@ def _variant() -> str:
 
 def _cgroups(asked: str) -> Object:
     """Who makes the control groups of containers that are started now, and what these can limit."""
-    from rootless.cgroups import manager
+    from rootless.cgroups import manager, tree
 
-    version = "v2" if manager.hierarchy()[1] else "v1"
+    version = "v2" if tree.hierarchy()[1] else "v1"
     try:
         found = manager.choose(manager.Wish("info", manager=asked))
     except (RootlessError, OSError):

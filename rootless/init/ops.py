@@ -67,8 +67,11 @@ if TYPE_CHECKING:
 
 
 _AT_FDCWD = -100
-_TYPE, _DIRECTORY, _CHARACTER, _BLOCK, _FIFO = 0o170000, 0o040000, 0o020000, 0o060000, 0o010000
-_NULL = (1, 3)
+TYPE, CHARACTER = 0o170000, 0o020000  # stat(2): the mask of a file's kind, and a kind
+_DIRECTORY = 0o040000
+NULL = (1, 3)
+"""The number of /dev/null."""
+
 _RESTRICT = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 _LETTERS = (
     (MOUNT_ATTR_RDONLY, "ro"),
@@ -107,7 +110,7 @@ class Site:
     def open_null(self) -> int:
         """The host's /dev/null, checked to be that device."""
         if self.null < 0:
-            self.null = open_device("/dev/null", _CHARACTER, _NULL)
+            self.null = open_device("/dev/null", CHARACTER, NULL)
         return self.null
 
 
@@ -115,7 +118,7 @@ def open_device(path: str, kind: int, number: tuple[int, int]) -> int:
     """Open a device node of the host and check that it is the one with that kind and number."""
     fd = os.open(path, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     status = os.fstat(fd)
-    if status.st_mode & _TYPE != kind or (os.major(status.st_rdev), os.minor(status.st_rdev)) != number:
+    if status.st_mode & TYPE != kind or (os.major(status.st_rdev), os.minor(status.st_rdev)) != number:
         os.close(fd)
         raise RootlessError(f"cannot use the host's {path}: it is not the device {number[0]}:{number[1]}")
     return fd
@@ -331,7 +334,7 @@ class Bind:
             if self.optional:
                 return
             raise RootlessError(f"cannot bind {self.source}: {os.strerror(error.errno or 0)}") from error
-        self.directory = os.fstat(fd).st_mode & _TYPE == _DIRECTORY
+        self.directory = os.fstat(fd).st_mode & TYPE == _DIRECTORY
         try:
             self.mount = open_tree(fd, recursive=self.recursive and self.directory)
         except OSError as error:
@@ -472,121 +475,3 @@ class Cgroup:
             return
         attach(self.mount, target, self.target)
         os.close(self.mount)
-
-
-class Device:
-    """A device of the host by bind: no node can be made in a user namespace. Checked by number, not by name."""
-
-    __slots__ = ("kind", "mount", "number", "optional", "source", "target")
-
-    def __init__(
-        self, source: str, target: str, kind: str, number: tuple[int, int], optional: bool = False
-    ) -> None:
-        self.source = source
-        self.target = target
-        self.kind = kind
-        self.number = number
-        self.optional = optional
-        self.mount = -1
-
-    def describe(self) -> str:
-        """``device /dev/null: c 1:3``."""
-        return f"device {self.target}: {self.kind} {self.number[0]}:{self.number[1]}"
-
-    def open(self, site: Site) -> None:
-        """Take a detached copy of the node's mount."""
-        kind = _BLOCK if self.kind == "b" else _CHARACTER
-        try:
-            fd = open_device(self.source, kind, self.number)
-        except OSError as error:
-            if self.optional:
-                site.notes.append(f"{self.target} is left out: the host has none")
-                return
-            raise RootlessError(f"cannot give the container {self.target}: {error.strerror}") from error
-        self.mount = open_tree(fd)
-        if site.shared:
-            mount_setattr(self.mount, 0, propagation=MS_PRIVATE)
-        if self.number == _NULL and site.null < 0:
-            site.null = fd
-        else:
-            os.close(fd)
-
-    def apply(self, site: Site) -> None:
-        """Attach it."""
-        if self.mount < 0:
-            return
-        attach(self.mount, make_file(site.root, self.target), self.target)
-        os.close(self.mount)
-
-
-class Node(Device):
-    """A device node or FIFO of the container's own; of a device the host's is bound where none can be made."""
-
-    __slots__ = ("gid", "mode", "uid")
-
-    def __init__(
-        self, target: str, kind: str, number: tuple[int, int], mode: int = 0o666, uid: int = 0, gid: int = 0
-    ) -> None:
-        super().__init__(target, target, kind, number)
-        self.mode = mode
-        self.uid = uid
-        self.gid = gid
-
-    def describe(self) -> str:
-        """``node /dev/null: c 1:3 666 0:0``."""
-        number = "" if self.kind == "p" else f" {self.number[0]}:{self.number[1]}"
-        return f"node {self.target}: {self.kind}{number} {self.mode:o} {self.uid}:{self.gid}"
-
-    def open(self, site: Site) -> None:
-        """Nothing to take from the host."""
-
-    def apply(self, site: Site) -> None:
-        """Make it, or accept one of this kind and number that is there."""
-        head, _, name = self.target.rpartition("/")
-        kind = {"b": _BLOCK, "p": _FIFO}.get(self.kind, _CHARACTER)
-        device = 0 if kind == _FIFO else os.makedev(*self.number)
-        parent = make_directory(site.root, head or "/")
-        try:
-            os.mknod(name, kind | 0o600, device, dir_fd=parent)
-        except FileExistsError:
-            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-            if status.st_mode & _TYPE != kind or status.st_rdev != device:
-                hint = "take it out of the root file system, or mount a tmpfs on /dev"
-                raise RootlessError(f"cannot make the device {self.target}: another file is there", hint) from None
-        except PermissionError:
-            os.close(parent)
-            super().open(site)
-            super().apply(site)
-            return
-        os.chown(name, self.uid, self.gid, dir_fd=parent, follow_symlinks=False)
-        node = os.open(name, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-        os.chmod(f"/proc/self/fd/{node}", self.mode)
-        os.close(node)
-        os.close(parent)
-
-
-class Links:
-    """Symbolic links in the container's /dev; a name that is taken stays."""
-
-    __slots__ = ("directory", "links")
-
-    def __init__(self, directory: str, links: list[tuple[str, str]]) -> None:
-        self.directory = directory
-        self.links = links
-
-    def describe(self) -> str:
-        """``links in /dev: fd stdin``."""
-        return f"links in {self.directory}: {' '.join(name for name, _ in self.links)}"
-
-    def open(self, site: Site) -> None:
-        """Nothing to take from the host."""
-
-    def apply(self, site: Site) -> None:
-        """Make them."""
-        directory = open_own(site, self.directory)
-        for name, target in self.links:
-            try:
-                os.symlink(target, name, dir_fd=directory)
-            except FileExistsError:
-                continue
-        os.close(directory)

@@ -6,7 +6,7 @@ Source of the options: OCI runtime-spec 1.3, config.md, "Linux mount options"; m
 from __future__ import annotations
 
 from rootless.errors import RootlessError
-from rootless.init import ops
+from rootless.init import devices, ops
 from rootless.linux import libc
 from rootless.linux.mountapi import (
     MOUNT_ATTR_ATIME,
@@ -325,8 +325,8 @@ def _default_devices(named: dict[str, Device], root: bool) -> list[Operation]:
         if path in named:
             found.append(_device(path, named.pop(path), root))
         else:
-            found.append(ops.Node(path, "c", number, 0o666) if root else ops.Device(path, path, "c", number))
-    found.append(ops.Links("/dev", _LINKS))
+            found.append(devices.Node(path, "c", number, 0o666) if root else devices.Device(path, path, "c", number))
+    found.append(devices.Links("/dev", _LINKS))
     return found
 
 
@@ -335,5 +335,5 @@ def _device(path: str, device: Device, root: bool) -> Operation:
     kind, number = device["type"], (device.get("major", 0), device.get("minor", 0))
     if kind == "p" or root:
         mode, uid, gid = device.get("fileMode"), device.get("uid") or 0, device.get("gid") or 0
-        return ops.Node(path, kind, number, 0o666 if mode is None else mode & 0o7777, uid, gid)
-    return ops.Device(path, path, "b" if kind == "b" else "c", number)
+        return devices.Node(path, kind, number, 0o666 if mode is None else mode & 0o7777, uid, gid)
+    return devices.Device(path, path, "b" if kind == "b" else "c", number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rootless.cgroups import manager, resources
+from rootless.cgroups import manager, resources, tree
 from rootless.errors import RootlessError
 from rootless.runtime.cgroup import Control
 
@@ -25,7 +25,7 @@ def begin(engine: Engine, values: Mapping[str, Any]) -> None:
         from rootless.cgroups import systemd
 
         where = systemd.address()
-        if where and manager.hierarchy()[1]:
+        if where and tree.hierarchy()[1]:
             engine.agent = systemd.Agent(where)
 
 

@@ -10,7 +10,8 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
     Shown = tuple[int, bytes]
     """The descriptor, 1 or 2, and what is written to it."""
@@ -24,6 +25,21 @@ _STDOUT = {b" stdout F "}
 _COLORS = (b"37", b"31", b"32", b"33", b"34", b"35", b"36")  # podman's order
 _SECOND, _NANOSECOND = 19, 29  # 2026-11-25T04:41:02 and .706535414 behind it
 _MOST_HELD = 1 << 20
+
+
+class Wanted:
+    """What is asked for. ``tail``: only so many last lines, -1 for all. Times are in nanoseconds since the epoch."""
+
+    __slots__ = ("color", "follow", "names", "since", "tail", "timestamps", "until")
+
+    def __init__(self, values: Mapping[str, Any], since: int, until: int, tail: int) -> None:
+        self.color = bool(values.get("color"))
+        self.follow = bool(values.get("follow"))
+        self.names = bool(values.get("names"))
+        self.timestamps = bool(values.get("timestamps"))
+        self.since = since
+        self.until = until
+        self.tail = tail
 
 
 class Lines:
@@ -179,3 +195,15 @@ class Moments:
             return seconds * 1_000_000_000 + int(text[_SECOND + 1 : _NANOSECOND])
         except ValueError:
             return 0
+
+
+def lines_of(record: Mapping[str, Any], number: int, wanted: Wanted, several: bool) -> Lines:
+    """How the lines of one of the containers are shown: with a heading if there are several, as podman does."""
+    return Lines(
+        heading=(record["name"] if wanted.names else record["id"][:12]) if several else "",
+        color=number if wanted.color else -1,
+        timestamps=wanted.timestamps,
+        since=wanted.since,
+        until=wanted.until,
+        join=several,
+    )

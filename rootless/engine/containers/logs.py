@@ -7,7 +7,7 @@ import select
 import time
 
 from rootless.engine.containers.logfile import LogFile
-from rootless.engine.containers.loglines import Lines
+from rootless.engine.containers.loglines import Lines, lines_of
 from rootless.engine.containers.status import status
 from rootless.errors import RootlessError
 from storage.locks import is_held
@@ -17,26 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-    from rootless.engine.containers.loglines import Shown
+    from rootless.engine.containers.loglines import Shown, Wanted
     from rootless.engine.context import Engine
 
 _LOOK = 1.0
 """Seconds after which a followed log is looked at though nothing was told: there may be no watch to be had."""
-
-
-class Wanted:
-    """What is asked for. ``tail``: only so many last lines, -1 for all. Times are in nanoseconds since the epoch."""
-
-    __slots__ = ("color", "follow", "names", "since", "tail", "timestamps", "until")
-
-    def __init__(self, values: Mapping[str, Any], since: int, until: int, tail: int) -> None:
-        self.color = bool(values.get("color"))
-        self.follow = bool(values.get("follow"))
-        self.names = bool(values.get("names"))
-        self.timestamps = bool(values.get("timestamps"))
-        self.since = since
-        self.until = until
-        self.tail = tail
 
 
 class Source:
@@ -109,18 +94,6 @@ def _of_files(engine: Engine, records: Sequence[Mapping[str, Any]], wanted: Want
     finally:
         for source in sources:
             source.close()
-
-
-def lines_of(record: Mapping[str, Any], number: int, wanted: Wanted, several: bool) -> Lines:
-    """How the lines of one of the containers are shown: with a heading if there are several, as podman does."""
-    return Lines(
-        heading=(record["name"] if wanted.names else record["id"][:12]) if several else "",
-        color=number if wanted.color else -1,
-        timestamps=wanted.timestamps,
-        since=wanted.since,
-        until=wanted.until,
-        join=several,
-    )
 
 
 def _source(engine: Engine, record: Mapping[str, Any], number: int, wanted: Wanted, several: bool) -> Source:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rootless.engine.containers.logs import Wanted, lines_of
+from rootless.engine.containers.loglines import Wanted, lines_of
 from rootless.engine.containers.status import status
 from rootless.errors import RootlessError
 from storage import jsonfast

@@ -9,7 +9,7 @@ from rootless.engine.containers import cgroup
 from rootless.engine.containers.container import read_json
 from rootless.engine.containers.status import ALIVE, status
 from rootless.engine.options import resources as options
-from rootless.engine.options.run import HEALTH, LIMITS
+from rootless.engine.options.run import LIMITS, given_health
 from rootless.errors import RootlessError, UsageError
 from storage import atomic, jsonfast
 
@@ -27,7 +27,8 @@ def update(engine: Engine, container_id: str, values: Mapping[str, Any]) -> None
     The controllers of a running container are those of its start.
     """
     record = engine.store.containers.load(container_id)
-    apply = _health(engine, record, values) if any(values.get(flag) not in (None, False) for flag in HEALTH) else None
+    given = given_health(values)
+    apply = _health(engine, record, values, given) if given else None
     if apply is None or any(values.get(flag) is not None for flag in LIMITS):
         _limit(engine, record, values)
     if apply:
@@ -58,13 +59,15 @@ def _limit(engine: Engine, record: Mapping[str, Any], values: Mapping[str, Any])
     atomic.write(path, jsonfast.dump_bytes(spec))
 
 
-def _health(engine: Engine, record: Mapping[str, Any], values: Mapping[str, Any]) -> Callable[[], object]:
+def _health(
+    engine: Engine, record: Mapping[str, Any], values: Mapping[str, Any], given: set[str]
+) -> Callable[[], object]:
     """What gives the container the health check that the flags ask for. Raises RootlessError where that cannot be."""
     from rootless.engine.containers import healthcheck
     from rootless.engine.options import health
 
     old, container_id = record.get("health"), record["id"]
-    wanted = health.change(old, health.HealthOptions(values), record["options"]["sdnotify"])
+    wanted = health.change(old, health.HealthOptions(values, given), record["options"]["sdnotify"])
     if status(engine, container_id).state not in ALIVE:
         return lambda: engine.store.containers.update(container_id, lambda found: found.update(health=wanted))
     if old is None:

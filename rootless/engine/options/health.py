@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 
-from rootless.engine.options.run import HEALTH
 from rootless.engine.options.values import parse_duration, parse_integer
 from rootless.errors import UsageError
 from storage import jsonfast
@@ -48,9 +47,9 @@ class HealthOptions:
 
     __slots__ = ("check", "destination", "given", "log_count", "log_size", "on_failure", "startup")
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, Any], given: set[str]) -> None:
         get = values.get
-        self.given = {key for key in HEALTH if get(key) not in (None, False)}
+        self.given = given
         self.check = _times(values, 0)
         self.startup = _times(values, 1)
         if get("health_cmd"):

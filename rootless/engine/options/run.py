@@ -360,11 +360,17 @@ def _ulimits(entries: list[str] | None) -> tuple[bool, list[Rlimit]]:
 
 
 def _health(values: Mapping[str, Any]) -> HealthOptions | None:
-    if all(values.get(flag) in (None, False) for flag in HEALTH):
+    given = given_health(values)
+    if not given:
         return None
     from rootless.engine.options.health import HealthOptions
 
-    return HealthOptions(values)
+    return HealthOptions(values, given)
+
+
+def given_health(values: Mapping[str, Any]) -> set[str]:
+    """The keys of those flags of `HEALTH` that are given."""
+    return {key for key in HEALTH if values.get(key) not in (None, False)}
 
 
 def _devices(entries: list[str] | None) -> list[Device]:

@@ -12,15 +12,21 @@ from hypothesis import strategies as st
 
 from rootless.engine.containers import health
 from rootless.engine.options.health import SECOND, HealthOptions, change, choose, command, parse_command
+from rootless.engine.options.run import given_health
 from rootless.errors import UsageError
 
 CHARACTERS = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 WORDS = st.lists(st.text(CHARACTERS, min_size=1), min_size=1)
 
 
+def asked(values: Mapping[str, Any]) -> HealthOptions:
+    """What these flags say."""
+    return HealthOptions(values, given_health(values))
+
+
 def chosen(image: Mapping[str, Any] | None = None, sdnotify: str = "container", **values: Any) -> dict[str, Any]:
     """The check of a container made with the flags ``values``."""
-    given_flags = HealthOptions(values) if values else None
+    given_flags = asked(values) if values else None
     found = choose(given_flags, image, sdnotify)
     assert found
     return found
@@ -47,7 +53,7 @@ def test_a_command_is_for_the_shell_or_not(text: str, test: list[str], executed:
 @pytest.mark.parametrize("text", ["none", "NONE", '["NONE"]', '["none"]'])
 def test_none_is_no_check(text: str) -> None:
     assert parse_command(text, "--health-cmd") == ["NONE"]
-    assert choose(HealthOptions({"health_cmd": text}), {"Test": ["CMD", "x"]}, "container") is None
+    assert choose(asked({"health_cmd": text}), {"Test": ["CMD", "x"]}, "container") is None
 
 
 @pytest.mark.parametrize(
@@ -106,7 +112,7 @@ def test_an_image_may_have_none(test: list[str] | None) -> None:
 
 
 def test_the_images_check_can_be_left_out() -> None:
-    assert choose(HealthOptions({"no_healthcheck": True}), {"Test": ["CMD", "x"]}, "container") is None
+    assert choose(asked({"no_healthcheck": True}), {"Test": ["CMD", "x"]}, "container") is None
     assert chosen({"Test": ["CMD", "x"]}, no_healthcheck=False)["check"]["Test"] == ["CMD", "x"]
 
 
@@ -139,7 +145,7 @@ def test_a_startup_check() -> None:
 )  # fmt: skip
 def test_bad_values_are_refused_with_a_hint(values: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as raised:
-        HealthOptions({"health_cmd": "x", **values})
+        asked({"health_cmd": "x", **values})
     assert raised.value.message.startswith("cannot ") and (raised.value.hint or "--health" in raised.value.message)
 
 
@@ -148,19 +154,19 @@ def test_an_update_changes_what_it_names() -> None:
         health_cmd="x", health_interval="disable", health_on_failure="kill", health_max_log_count="0",
         health_startup_cmd="y", health_startup_retries="3",
     )  # fmt: skip
-    found = change(old, HealthOptions({"health_retries": "9", "health_startup_interval": "2s"}), "container")
+    found = change(old, asked({"health_retries": "9", "health_startup_interval": "2s"}), "container")
     assert found == {
         **old, "check": {**old["check"], "Retries": 9}, "startup": {**old["startup"], "Interval": 2 * SECOND},
     }  # fmt: skip
-    found = change(old, HealthOptions({"health_on_failure": "none", "health_startup_cmd": "none"}), "container")
+    found = change(old, asked({"health_on_failure": "none", "health_startup_cmd": "none"}), "container")
     assert found == {**old, "on_failure": "none", "startup": None}
-    assert change(old, HealthOptions({"no_healthcheck": True}), "container") is None
-    assert change(None, HealthOptions({"health_cmd": "z"}), "container") == chosen(health_cmd="z")
+    assert change(old, asked({"no_healthcheck": True}), "container") is None
+    assert change(None, asked({"health_cmd": "z"}), "container") == chosen(health_cmd="z")
     for before, values in ((old, {"no_healthcheck": True}), (None, {"health_retries": "2"})):
         with pytest.raises(UsageError, match="no health check"):
-            change(before, HealthOptions(values), "healthy")
+            change(before, asked(values), "healthy")
     with pytest.raises(UsageError, match="startup"):
-        change(chosen(health_cmd="x"), HealthOptions({"health_startup_retries": "2"}), "container")
+        change(chosen(health_cmd="x"), asked({"health_startup_retries": "2"}), "container")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +176,7 @@ def test_an_update_changes_what_it_names() -> None:
 )  # fmt: skip
 def test_flags_without_a_check_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="the container has no health check"):
-        choose(HealthOptions(values), None, "container")
+        choose(asked(values), None, "container")
 
 
 # What a result makes of the state.

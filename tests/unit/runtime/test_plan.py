@@ -10,7 +10,7 @@ import pytest
 
 from rootless.errors import RootlessError
 from rootless.idmaps import IdMap
-from rootless.init import ops
+from rootless.init import devices, ops
 from rootless.init.plan import Plan
 from rootless.runtime import plan, validate
 from rootless.runtime.bundle import directory_root
@@ -103,7 +103,7 @@ def test_dev_of_the_host_gets_no_devices() -> None:
 def test_root_without_dev_gets_the_default_devices() -> None:
     given = bundles.spec("true")
     given["mounts"] = []
-    assert sum(isinstance(step, ops.Device) for step in compiled(given).operations) == 6
+    assert sum(isinstance(step, devices.Device) for step in compiled(given).operations) == 6
 
 
 def test_further_device() -> None:
