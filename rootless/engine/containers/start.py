@@ -40,11 +40,7 @@ def start(engine: Engine, container_id: str, name: str) -> None:
     if current == "initialized":
         let_go(engine, container_id)
     else:
-        try:
-            begin(engine, container_id, name, {})
-        except InUseError:
-            if status(engine, container_id).state not in ("running", "restarting"):
-                raise  # else another command has just started it, and that was what is wanted
+        begin_unless_begun(engine, container_id, name, {})
 
 
 def attached(engine: Engine, container_id: str, name: str, values: Mapping[str, Any]) -> int:
@@ -55,11 +51,25 @@ def attached(engine: Engine, container_id: str, name: str, values: Mapping[str, 
     if current in ("running", "paused", "initialized"):
         if current == "initialized":
             let_go(engine, container_id)
-        return attach.attach(engine, name, {**values, "no_stdin": not values.get("interactive")})
-    started = begin(engine, container_id, name, values, owned=True)
-    record = engine.store.containers.load(container_id)
-    _choose_streams(record["options"], values)
-    return attach.own(engine, container_id, record, started)
+    else:
+        started = begin_unless_begun(engine, container_id, name, values, owned=True)
+        if started:
+            record = engine.store.containers.load(container_id)
+            _choose_streams(record["options"], values)
+            return attach.own(engine, container_id, record, started)
+    return attach.attach(engine, name, {**values, "no_stdin": not values.get("interactive")})
+
+
+def begin_unless_begun(
+    engine: Engine, container_id: str, name: str, values: Mapping[str, Any], *, owned: bool = False
+) -> Supervised | None:
+    """As `begin`; None where another command has just started the container, which is what was wanted."""
+    try:
+        return begin(engine, container_id, name, values, owned=owned)
+    except InUseError:
+        if status(engine, container_id).state not in ("running", "restarting"):
+            raise
+        return None
 
 
 def init(engine: Engine, container_id: str, name: str) -> None:
