@@ -90,6 +90,8 @@ def find(found: State, *, ignore_paused: bool = False) -> Target:
         except PermissionError:
             pid, pidfd = _program(pid, pidfd)
             namespaces = _differing(pid)
+            if not namespaces & libc.CLONE_NEWNS:
+                raise  # a child of another user's process, and in no container
         idmap = IdMap(_rows(f"/proc/{pid}/uid_map"), _rows(f"/proc/{pid}/gid_map"), "")
     except OSError:
         os.close(pidfd)
