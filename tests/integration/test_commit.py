@@ -213,16 +213,17 @@ def test_a_removed_image_is_not_needed_for_an_export(shared_cli: Cli) -> None:
 @pytest.mark.parametrize("mode", ["keep-id", "nomap", "auto"])
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_owners_are_those_that_the_container_sees(shared_cli: Cli, driver: str, mode: str) -> None:
-    script = "touch /srv/a /srv/b; chown 33:34 /srv/a; chown 1000 /etc/group"
+    script = "touch /srv/a /srv/b; chown 33:34 /srv/a; chown 1000 /etc/os-release"
     create = ("--storage-driver", driver, "create", NONE, "--name", "c", "--user", "0", f"--userns={mode}")
     shared_cli.ok(*create, IMAGE, "sh", "-c", script)
     shared_cli.ok("start", "-a", "c")
-    assert {"C /etc/group", "A /srv/a", "A /srv/b"} <= set(shared_cli.ok("diff", "c").splitlines())
+    assert {"C /etc/os-release", "A /srv/a", "A /srv/b"} <= set(shared_cli.ok("diff", "c").splitlines())
     assert "C /bin" not in shared_cli.ok("diff", "c")
     found = members(bytes_of(shared_cli, "export", "c"))
-    owners = {name: (found[name].uid, found[name].gid) for name in ("srv/a", "srv/b", "etc/group", "home/user/file")}
-    assert owners == {"srv/a": (33, 34), "srv/b": (0, 0), "etc/group": (1000, 0), "home/user/file": (1000, 1000)}
+    names = ("srv/a", "srv/b", "etc/os-release", "home/user/file")
+    owners = {name: (found[name].uid, found[name].gid) for name in names}
+    assert owners == {"srv/a": (33, 34), "srv/b": (0, 0), "etc/os-release": (1000, 0), "home/user/file": (1000, 1000)}
     image = shared_cli.ok("commit", "-q", "c").strip()
-    look = ("stat", "-c", "%n %u:%g", "/srv/a", "/srv/b", "/etc/group", "/home/user/file")
+    look = ("stat", "-c", "%n %u:%g", "/srv/a", "/srv/b", "/etc/os-release", "/home/user/file")
     seen = shared_cli.ok("run", "--rm", NONE, image, *look)
-    assert seen == "/srv/a 33:34\n/srv/b 0:0\n/etc/group 1000:0\n/home/user/file 1000:1000\n"
+    assert seen == "/srv/a 33:34\n/srv/b 0:0\n/etc/os-release 1000:0\n/home/user/file 1000:1000\n"
