@@ -6,7 +6,6 @@ control group and confinement. The monitor is told what came of it, and does wha
 
 from __future__ import annotations
 
-import _socket
 import os
 import select
 import time
@@ -14,13 +13,13 @@ import time
 from rootless.engine import events
 from rootless.engine.containers import exec as sessions
 from rootless.engine.containers import health
-from rootless.engine.containers.monitors import connect
+from rootless.engine.containers.monitors import tell
 from rootless.engine.containers.status import status
 from rootless.engine.options.health import EVENTS, SECOND, command
 from rootless.errors import RootlessError
 from rootless.linux import signals
 from rootless.linux.pidfd import pidfd_open, pidfd_send_signal
-from rootless.monitor.frames import CHECKED, QUIET
+from rootless.monitor.frames import CHECKED
 from rootless.runtime import state as runtime_state
 from storage.errors import NotFoundError
 
@@ -38,7 +37,6 @@ else:
 _PIECE = 1 << 16
 _MOST_OUTPUT = 1_000_000  # bytes of a result that are kept at most
 _MOST_TOLD = 8000  # characters of a result in an event
-_PATIENCE = 5000  # milliseconds for which the monitor may be busy
 _ENDING = 200  # milliseconds after which a container that takes its processes with it has ended
 _TIMED_OUT = -1
 _SIGKILLED = 128 + 9
@@ -127,18 +125,7 @@ def _tell(engine: Engine, record: Mapping[str, Any], state: health.Health, resul
 
 def _report(engine: Engine, container_id: str, text: str) -> None:
     """Tell the monitor; returns when it has heard."""
-    connection = connect(engine, container_id)
-    if not connection:
-        return
-    try:
-        connection.send(QUIET, _socket.MSG_NOSIGNAL)
-        connection.send(CHECKED + text.encode(), _socket.MSG_NOSIGNAL)
-        answer = select.poll()
-        answer.register(connection.fileno(), select.POLLIN)
-        answer.poll(_PATIENCE)
-    except OSError:
-        pass
-    connection.close()
+    tell(engine, container_id, CHECKED + text.encode())
 
 
 def _left(engine: Engine, container_id: str, pid: int, code: int) -> str:
