@@ -25,20 +25,15 @@ class Placement:
     group once it is made. ``notes``: what the machine does without.
     """
 
-    __slots__ = ("_agent", "_made", "location", "notes", "path", "supervise", "wish")
+    __slots__ = ("_made", "location", "notes", "path", "supervise", "wish")
 
-    def __init__(
-        self, wish: Wish, location: Location, *, supervise: bool = False, agent: systemd.Agent | None = None
-    ) -> None:
+    def __init__(self, wish: Wish, location: Location, *, supervise: bool = False) -> None:
         self.wish = wish
         self.location = location
         self.supervise = supervise
         self.path = ""
         self.notes: list[str] = []
         self._made = ""
-        self._agent = agent
-        if location.kind == "systemd" and agent is None and not self._is_inside():
-            self._agent = systemd.Agent(systemd.address())
 
     def place(self, shim: int) -> int:
         """Make the group; an open ``cgroup.procs`` of it, -1 for none. ``shim``: the container's first process so far.
@@ -87,13 +82,18 @@ class Placement:
 
     def _scope(self, shim: int) -> Cgroup:
         """The scope, with its processes in it. A restart finds it, as its monitor is in it already."""
-        if self._agent is None:
+        if self._is_inside():
             return Cgroup(self.location.mount + group_of().removesuffix("/supervisor"))
         pids = [shim, os.getpid()] if self.supervise and self.wish.mode != "no-conmon" else [shim]
         description = f"Container {self.wish.name}"
         patience = self.wish.stop_timeout + _GRACE
-        self._agent.start(systemd.Scope(self.wish.unit_name(), self.location.slice, description, pids, patience))
-        found, unit = group_of(shim), self.wish.unit_name()
+        unit = self.wish.unit_name()
+        bus = systemd.Bus(systemd.address())
+        try:
+            bus.start(systemd.Scope(unit, self.location.slice, description, pids, patience))
+        finally:
+            bus.close()
+        found = group_of(shim)
         if not found.endswith("/" + unit):
             raise systemd.Refused("", f"the container is not in its scope {unit} but in {found or 'none'}")
         return Cgroup(self.location.mount + found)
@@ -151,15 +151,8 @@ class Placement:
             return -1
         return self.place(shim)
 
-    def let_go(self) -> None:
-        """Another process goes on with this after a fork."""
-        if self._agent:
-            self._agent.close()
-            self._agent = None
-
     def remove(self) -> None:
         """Take away what was made, when the container has ended. A scope that is empty ends by itself."""
-        self.let_go()
         if self._made:
             Cgroup(self._made).delete()
             self._made = ""

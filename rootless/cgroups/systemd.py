@@ -1,28 +1,23 @@
 """Scopes of systemd: groups of processes that systemd makes on request and leaves to the asker (``Delegate=yes``).
 
-The user's manager is asked over the user's bus, root's over the system bus. jeepney, which speaks D-Bus, takes as long
-to import as half a container's start: so a child process, the `Agent`, loads it and connects while the caller still
-prepares the container. Source: org.freedesktop.systemd1(5), systemd.scope(5).
+The user's manager is asked over the user's bus, root's over the system bus.
+Source: org.freedesktop.systemd1(5), systemd.scope(5).
 """
 
 from __future__ import annotations
 
-import _socket
-import marshal
 import os
 import time
 
 from rootless import paths
 from rootless.errors import RootlessError
-from rootless.linux import signals
-from rootless.linux.libc import close_range
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, NoReturn
+    from typing import Any
 
-    from jeepney.io.blocking import DBusConnection
+    from rootless.cgroups.dbus import Connection
 
 PATIENCE = 25.0
 """Seconds that systemd may take for an answer."""
@@ -89,41 +84,46 @@ def slice_path(name: str) -> str:
 
 
 class Bus:
-    """A connection to the bus at ``where``. Raises ``Refused``. Importing jeepney is its first cost."""
+    """A connection to the bus at the address ``where``. Raises ``Refused``."""
 
     __slots__ = ("_connection",)
 
     def __init__(self, where: str) -> None:
-        from jeepney.io.blocking import open_dbus_connection
+        from rootless.cgroups.dbus import Broken, Connection, socket_of
 
+        path = socket_of(where)
+        if not path:
+            raise Refused("", f"the bus cannot be reached: its address is {where[:120]!r}")
         try:
-            self._connection: DBusConnection = open_dbus_connection(where, auth_timeout=PATIENCE)
-        except (OSError, ValueError, RuntimeError) as error:
+            self._connection: Connection = Connection(path, PATIENCE)
+        except Broken as error:
             raise Refused("", f"the bus cannot be reached: {error}") from None
 
     def close(self) -> None:
         """Leave the bus."""
         self._connection.close()
 
-    def call(self, member: str, signature: str, *body: object) -> tuple[Any, ...]:
+    def call(self, member: str, signature: str, *body: object) -> list[Any]:
         """Call a method of systemd's manager; what it returns."""
-        from jeepney import DBusAddress, new_method_call
-
-        where = DBusAddress(_OBJECT, bus_name=_NAME, interface=_MANAGER)
-        return self._ask(new_method_call(where, member, signature, body))
-
-    def _ask(self, message: Any) -> tuple[Any, ...]:
-        from jeepney import HeaderFields, MessageType
+        from rootless.cgroups.dbus import Broken
 
         try:
-            reply = self._connection.send_and_get_reply(message, timeout=PATIENCE)
-        except OSError as error:
-            raise Refused("", f"systemd does not answer: {error or 'no answer in time'}") from None
-        if reply.header.message_type == MessageType.error:
-            text = reply.body[0] if reply.body and isinstance(reply.body[0], str) else "no reason given"
-            raise Refused(str(reply.header.fields.get(HeaderFields.error_name, "")), text)
-        found: tuple[Any, ...] = reply.body
+            answer = self._connection.call(_NAME, _OBJECT, _MANAGER, member, signature, *body)
+            found = answer.body()
+        except Broken as error:
+            raise Refused("", f"systemd does not answer: {error}") from None
+        if answer.error:
+            text = found[0] if found and isinstance(found[0], str) else "no reason given"
+            raise Refused(answer.error, text)
         return found
+
+    def _ordered(self, member: str, signature: str, *body: object) -> int:
+        """Call a method that gives systemd a job to do; the job's number."""
+        found = self.call(member, signature, *body)
+        number = str(found[0]).rpartition("/")[2] if found else ""
+        if not number.isdecimal():
+            raise Refused("", f"systemd's answer to {member} names no job")
+        return int(number)
 
     def start(self, scope: Scope) -> None:
         """Make a scope and wait until its processes are in it.
@@ -142,19 +142,19 @@ class Bus:
         nothing: list[object] = []
         arguments = ("StartTransientUnit", "ssa(sv)a(sa(sv))", scope.unit, "fail", properties, nothing)
         try:
-            job = self.call(*arguments)[0]
+            job = self._ordered(*arguments)
         except Refused as refused:
             if refused.name != _EXISTS:
                 raise
             # What is left of an earlier run, whose processes are gone or going: nobody else uses the name.
             self._clear(scope.unit)
-            job = self.call(*arguments)[0]
+            job = self._ordered(*arguments)
         self._await(job, scope.unit, lambda: all(_is_in(pid, scope.unit) for pid in scope.pids))
 
     def stop(self, unit: str) -> None:
         """Stop a unit and wait until it is gone; one that is not there is none."""
         try:
-            job = self.call("StopUnit", "ss", unit, "fail")[0]
+            job = self._ordered("StopUnit", "ss", unit, "fail")
         except Refused as refused:
             if refused.name.endswith(".NoSuchUnit"):
                 return
@@ -169,7 +169,7 @@ class Bus:
             if not refused.name.endswith(".NoSuchUnit"):
                 raise
 
-    def _await(self, job: str, unit: str, is_done: Callable[[], bool]) -> None:
+    def _await(self, job: int, unit: str, is_done: Callable[[], bool]) -> None:
         """Wait until the job is done. Now and then systemd is asked whether it has it still."""
         begun = asked = time.monotonic()
         while not is_done():
@@ -179,7 +179,7 @@ class Bus:
                 continue
             asked = now
             try:
-                self.call("GetJob", "u", int(job.rpartition("/")[2]))
+                self.call("GetJob", "u", job)
             except Refused as refused:
                 if not refused.name.endswith(".NoSuchJob"):
                     raise
@@ -190,71 +190,6 @@ class Bus:
     def attach(self, unit: str, below: str, pids: Sequence[int]) -> None:
         """Move processes into the group ``below`` of a scope (``/container``); for those that the user cannot move."""
         self.call("AttachProcessesToUnit", "ssau", unit, below, list(pids))
-
-
-class Agent:
-    """A child process that connects to systemd at once, and makes one scope when it is asked.
-
-    It ends when it has done so, or when its caller is gone or has let go of it.
-    """
-
-    __slots__ = ("_pid", "_socket")
-
-    def __init__(self, where: str) -> None:
-        self._socket, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        self._pid = os.fork()
-        if self._pid == 0:
-            _serve(where, far)
-        far.close()
-
-    def start(self, scope: Scope) -> None:
-        """Make the scope. Raises ``Refused``."""
-        request = [getattr(scope, name) for name in ("unit", "slice", "description", "pids", "stop_timeout")]
-        try:
-            self._socket.send(marshal.dumps(request))
-            answer = self._socket.recv(_LARGEST)
-        except OSError as error:
-            raise Refused("", f"the connection to systemd broke: {error.strerror}") from None
-        if not answer:
-            raise Refused("", "the connection to systemd broke")
-        name, text = marshal.loads(answer)
-        if name is not None:
-            raise Refused(name, text)
-
-    def close(self) -> None:
-        """Let go of it; a process that shares it after a fork may still use it."""
-        self._socket.close()
-        try:
-            os.waitpid(self._pid, os.WNOHANG)
-        except ChildProcessError:
-            return
-
-
-def _serve(where: str, caller: _socket.socket) -> NoReturn:
-    """Be the agent: connect, wait for the request, answer it."""
-    answer: tuple[str | None, str] = (None, "")
-    try:
-        fd = caller.fileno()
-        close_range(3, fd - 1)
-        close_range(fd + 1)
-        signals.reset()
-        bus = None
-        try:
-            bus = Bus(where)
-        except Refused as refused:
-            answer = (refused.name, refused.text)
-        except ImportError as error:
-            answer = ("", f"{error.name or 'jeepney'} is not installed")
-        request = caller.recv(_LARGEST)
-        if request and bus:
-            try:
-                bus.start(Scope(*marshal.loads(request)))
-            except Refused as refused:
-                answer = (refused.name, refused.text)
-        if request:
-            caller.send(marshal.dumps(answer))
-    finally:
-        os._exit(0)
 
 
 def _is_in(pid: int, unit: str) -> bool:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from rootless.cgroups.systemd import Agent
     from rootless.engine.config import Config
     from rootless.engine.progress import Progress
     from rootless.idmaps import IdMap
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 class Engine:
     """One invocation's view of the user's containers and images; every part is made when first used."""
 
-    __slots__ = ("_config", "_driver", "agent", "globals", "idmap", "show_progress", "store")
+    __slots__ = ("_config", "_driver", "globals", "idmap", "show_progress", "store")
 
     def __init__(self, store: Store, idmap: IdMap, global_values: Mapping[str, Any]) -> None:
         self.store = store
@@ -33,7 +32,6 @@ class Engine:
         self.globals = global_values
         self.show_progress: Callable[[bool], Progress] | None = None
         self._config: Config | None = None
-        self.agent: Agent | None = None  # reaches systemd in advance, see engine.containers.cgroup
         self._driver: Driver | None = None
 
     @property

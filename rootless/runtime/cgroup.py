@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from rootless.cgroups.manager import Location, Wish
     from rootless.cgroups.placement import Placement
-    from rootless.cgroups.systemd import Agent
     from rootless.cgroups.v2 import Cgroup
     from rootless.init.plan import Plan
     from rootless.runtime.spec import Spec
@@ -34,9 +33,7 @@ class Control:
 
     __slots__ = ("_placement", "location", "notes", "processes")
 
-    def __init__(
-        self, wish: Wish, location: Location, *, supervise: bool = False, agent: Agent | None = None
-    ) -> None:
+    def __init__(self, wish: Wish, location: Location, *, supervise: bool = False) -> None:
         refuse_unenforced(location, wish.limits, wish.devices)
         self.location = location
         self.notes: list[str] = []
@@ -45,7 +42,7 @@ class Control:
         if location.kind != "none":
             from rootless.cgroups.placement import Placement
 
-            self._placement = Placement(wish, location, supervise=supervise, agent=agent)
+            self._placement = Placement(wish, location, supervise=supervise)
 
     def bound(self, plan: Plan) -> None:
         """Let RLIMIT_NPROC bound the container where no controller will; a lower one stays."""
@@ -81,7 +78,6 @@ class Control:
         """The container lives on without this process."""
         if self._placement:
             self.notes += self._placement.notes
-            self._placement.let_go()
 
     def remove(self) -> None:
         """Take the group away, when the container has ended or could not be started."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rootless.cgroups import manager, resources, tree
+from rootless.cgroups import manager, resources
 from rootless.errors import RootlessError
 from rootless.runtime.cgroup import Control
 
@@ -18,27 +18,11 @@ if TYPE_CHECKING:
     from rootless.engine.context import Engine
 
 
-def begin(engine: Engine, values: Mapping[str, Any]) -> None:
-    """Have systemd reached while the container is still prepared, where a scope will be wanted of it."""
-    asked = str(engine.globals.get("cgroup_manager") or "")
-    if asked in ("", "systemd") and (values.get("cgroups") or "enabled") in ("enabled", "no-conmon"):
-        from rootless.cgroups import systemd
-
-        where = systemd.address()
-        if where and tree.hierarchy()[1]:
-            engine.agent = systemd.Agent(where)
-
-
 def prepare(engine: Engine, container: Container, *, supervise: bool) -> Control:
     """Choose for a container that is about to start. Raises ``RootlessError`` for what cannot be had here."""
     limits = resources.convert(container.spec["linux"].get("resources") or {})
     wish = wished(engine, container.id, container.record["options"], limits)
-    agent, engine.agent = engine.agent, None
-    location = manager.choose(wish)
-    if agent and location.kind != "systemd":
-        agent.close()
-        agent = None
-    return Control(wish, location, supervise=supervise, agent=agent)
+    return Control(wish, manager.choose(wish), supervise=supervise)
 
 
 def check(engine: Engine, options: Mapping[str, Any], found: Mapping[str, Any]) -> None:

@@ -28,7 +28,6 @@ def run(engine: Engine, values: Mapping[str, Any], image_name: str, arguments: S
     """Make a container and start it: its exit code, or with ``detach`` its id, as soon as it runs."""
     temporary = bool(values.get("rm"))
     launch.check_descriptors(values.get("preserve_fds"))
-    cgroup.begin(engine, values)
     container, network, lock = prepare(engine, values, image_name, arguments, durable=not temporary)
     with lock:
         if is_direct(container.record, values):

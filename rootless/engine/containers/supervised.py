@@ -100,8 +100,6 @@ def start(
         finally:
             os._exit(code)
     far.close()
-    if engine.agent:
-        engine.agent.close()
     if theirs:
         theirs.close()
     kind, values = near.receive()
