@@ -40,7 +40,7 @@ def quietly(*command: str) -> Callable[[], None]:
 
 
 def test_run_with_a_scope(podman: str, record_property: Callable[[str, object], None]) -> None:
-    """``run --rm``, to take half of podman's time at most and better a third. The ratio is printed, and gates nothing."""
+    """``run --rm``, to take half of podman's time at most and better a third: told, and no more."""
     image = Session().ok("images", "--quiet").split()[0]
     peer, own = ("podman", *RUN, podman, "true"), ("rootless", *RUN, image, "true")
     times: Times = in_turn(quietly(*peer), quietly(*own), ROUNDS)

@@ -170,7 +170,7 @@ def bus(directory: Path, serve: Callable[[socket.socket], None]) -> Iterator[str
 
 
 def test_a_conversation(tmp_path: Path) -> None:
-    """The greeting, a signal in between, an answer that comes in pieces, an error, and a bus that hangs up."""
+    """The greeting, a signal and another answer in between, one in pieces, an error, and a bus that hangs up."""
     received: list[jeepney.Message] = []
 
     def serve(near: socket.socket) -> None:
@@ -184,8 +184,9 @@ def test_a_conversation(tmp_path: Path) -> None:
         emitter = jeepney.DBusAddress("/org/freedesktop/DBus", interface="org.freedesktop.DBus")
         signal = jeepney.new_signal(emitter, "NameAcquired", "s", (":1.7",)).serialise(3)
         reply = answer("os", ("/a/1", "x" * 5000), jeepney.Endianness.little, 2)
-        for start in range(0, len(signal + reply), 777):
-            near.sendall((signal + reply)[start : start + 777])
+        data = signal + hello_answered() + reply
+        for start in range(0, len(data), 777):
+            near.sendall(data[start : start + 777])
         while len(received) < 3:
             received.extend(parser.feed(near.recv(1 << 16)))
         received[2].header.serial = 3
