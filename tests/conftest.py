@@ -6,6 +6,7 @@ import collections
 import functools
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +33,11 @@ INTEGRATION = Path(__file__).parent / "integration"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give a user without a login session a runtime directory, as the peers' tools insist on one."""
+    """Give a user without a login session a runtime directory, as the peers' tools insist on one; hear Ctrl-C.
+
+    A shell has what it starts in the background ignore SIGINT, and so would all that the tests start.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not os.access(os.environ.get("XDG_RUNTIME_DIR", "/nonexistent"), os.W_OK):
         runtime = tempfile.mkdtemp(prefix="rootless-run-")
         os.environ["XDG_RUNTIME_DIR"] = runtime

@@ -400,7 +400,7 @@ def test_events_tell_of_checks(shared_cli: Cli) -> None:
 
 
 def test_the_service_manager_is_told_when_it_is_healthy(shared_cli: Cli) -> None:
-    path = shared_cli.home / "notify"
+    path = shared_cli.home / "notify-healthy"
     flags = ("--sdnotify=healthy", "--health-cmd=test -e /well", SOON, "--health-retries=1000")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(path))

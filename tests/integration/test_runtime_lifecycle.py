@@ -82,7 +82,7 @@ def test_handle(root: Path, tmp_path: Path) -> None:
     assert state.status(record) == "running"
     assert state.status(record | {"start_time": 1}) == "exited"
     assert state.status(record | {"boot_id": "another"}) == "exited"
-    assert process.resolved_user.uid == 0 and process.resolved_user.groups == [10]
+    assert process.resolved_user.uid == 0 and process.resolved_user.groups == [0, 10]
     assert process.kill(signal.SIGKILL)
     assert process.wait() == 137 == process.wait()
     assert state.status(record) == "exited"

@@ -181,7 +181,7 @@ def test_limits(run: Run) -> None:
     given = bundles.spec("sh", "-c", "ulimit -n; ulimit -Hn; ulimit -c; umask")
     given["process"]["user"]["umask"] = 0o27
     given["process"]["rlimits"] = [
-        {"type": "RLIMIT_NOFILE", "soft": 100, "hard": 1 << 40},
+        {"type": "RLIMIT_NOFILE", "soft": 100, "hard": 1 << 40, "explicit": False},
         {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
     ]
     import resource
