@@ -179,6 +179,8 @@ def _unescaped(text: str) -> str:
     first, *others = text.split("%")
     data = os.fsencode(first)
     for part in others:
+        if not part[:2].isalnum():
+            return ""
         try:
             data += bytes.fromhex(part[:2]) + os.fsencode(part[2:])
         except ValueError:

@@ -134,6 +134,8 @@ def test_values_that_do_not_fit(signature: str, value: object) -> None:
         ("tcp:host=127.0.0.1,port=1;unix:path=/a", "/a"),
         ("unix:path=/a%20b%2c", "/a b,"),
         ("unix:path=/%zz", ""),
+        ("unix:path=/a%", ""),
+        ("unix:path=/a%2", ""),
         ("unix:runtime=yes", ""),
         ("tcp:path=/a", ""),
         ("", ""),
