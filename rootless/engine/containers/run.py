@@ -65,7 +65,7 @@ def direct(engine: Engine, container: Container, network: Network) -> int:
 
     def write() -> None:
         container.write(durable=False, startable=False)
-        from rootless.engine.containers import stdio, supervised  # noqa: F401 - loaded now, needed later
+        from rootless.engine.containers import removal, running, stdio  # noqa: F401 - loaded now, needed later
 
     given = (0, 1, 2)
     null = -1
@@ -81,7 +81,7 @@ def direct(engine: Engine, container: Container, network: Network) -> int:
                 os.close(null)
             for handle in handles:
                 handle.wait_ready()
-            from rootless.engine.containers.supervised import record_running
+            from rootless.engine.containers.running import record_running
 
             record_running(engine, container, process, control, time.time_ns())
             events.note(engine, "container", "start", container.id, container.record)

@@ -25,7 +25,8 @@ from rootless.engine.containers.log_settings import log_settings
 from rootless.engine.containers.notify import Notifier
 from rootless.engine.containers.plan import compile_plan
 from rootless.engine.containers.removal import forget_state
-from rootless.engine.containers.status import STARTED, record_exit, record_start
+from rootless.engine.containers.running import make_run_directory, record_running
+from rootless.engine.containers.status import record_exit
 from rootless.engine.containers.streams import Streams
 from rootless.errors import RootlessError
 from rootless.init import wire
@@ -33,7 +34,7 @@ from rootless.init.failure import report
 from rootless.linux import signals
 from rootless.linux.libc import close_range
 from rootless.monitor.frames import SOCKET
-from rootless.runtime import launch, state
+from rootless.runtime import launch
 from storage import eventlog
 from storage.errors import StorageError
 
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from rootless.engine.context import Engine
     from rootless.network import Network
     from rootless.network.helper import NetworkHandle
-    from rootless.runtime.cgroup import Control
     from rootless.runtime.launch import Process
     from storage.locks import Lock
 
@@ -185,50 +185,6 @@ def lead(
         if started and not temporary and isinstance(error, RootlessError):
             record_exit(engine, container.id, started, time.time_ns(), error.exit_code, error.message)
         raise
-
-
-def make_run_directory(engine: Engine, container_id: str) -> str:
-    """The directory of a container's state, made if it is not there."""
-    directory = engine.run_directory(container_id)
-    try:
-        os.mkdir(directory, 0o700)
-    except FileExistsError:
-        pass
-    return directory
-
-
-def record_running(
-    engine: Engine, container: Container, process: Process, control: Control, started: int, restarts: int = 0
-) -> None:
-    """Put down that the container runs, or waits for its start; and its pid where the user wants that."""
-    found = state.of_process(container.id, process.pid, container.directory)
-    found["started"] = bool(started)
-    found["annotations"] = {STARTED: str(started)}
-    found["notes"] = process.notes
-    control.note(found)
-    if process.detached:
-        found["monitor"] = os.getpid()
-        found["monitor_start"] = state.start_time(os.getpid()) or 0
-    state.write(make_run_directory(engine, container.id), found)
-    # Of one that goes with its caller nothing is left after a reboot that could be taken for one that never ran.
-    if started and (process.detached or not container.record["rm"]):
-        record_start(engine, container.id, started, restarts)
-    for key, pid in (("pidfile", process.pid), ("conmon_pidfile", os.getpid())):
-        path = container.record["options"].get(key)
-        if path:
-            write_pidfile(path, pid)
-
-
-def write_pidfile(path: str, pid: int) -> None:
-    """Write a process ID to a file of the user's."""
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        try:
-            os.write(fd, str(pid).encode())
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise RootlessError(f"cannot write the pid file {path}: {error.strerror}") from None
 
 
 def engine_command(engine: Engine) -> list[str]:
