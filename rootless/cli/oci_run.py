@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 
-from rootless.cli.oci_cgroup import Group, forget
+from rootless.cli.oci_group import Group, forget
 from rootless.cli.oci_log import tell_notes, warn
 from rootless.cli.report import describe, print_line
 from rootless.engine.containers.stdio import follow

@@ -78,8 +78,6 @@ def program(
         # The files are ours, so a check sum tells versions apart; a cryptographic one costs an import.
         identity = f"{files[-1].removesuffix('.json')}-{len(source):x}-{zlib.crc32(source):08x}"
         return _cached(identity, names, lambda: built_in(hardened, nested))
-    from hashlib import sha256
-
     if isinstance(profile, str):
         path = profile
         source = _read(path)
@@ -89,7 +87,7 @@ def program(
 
             return parse(source, path)
 
-        return _cached(sha256(source).hexdigest(), names, read)
+        return _cached(_digest(source), names, read)
     from storage.jsonfast import dumps
 
     given = profile
@@ -100,7 +98,7 @@ def program(
         return check(given)
 
     # What has a program in the cache was checked when that was made.
-    return _cached(sha256(dumps(given).encode()).hexdigest(), names, check)
+    return _cached(_digest(dumps(given).encode()), names, check)
 
 
 def unpacker_program() -> Filter:
@@ -114,6 +112,15 @@ def unpacker_program() -> Filter:
         return parse(source, "of the unpacker")
 
     return _cached(identity, set(), load)
+
+
+def _digest(data: bytes) -> str:
+    """A cryptographic check sum in hexadecimal digits. hashlib would load OpenSSL, a tenth of a start."""
+    try:
+        from _blake2 import blake2b
+    except ImportError:  # an interpreter that was built without it
+        from hashlib import blake2b
+    return blake2b(data, digest_size=32).hexdigest()
 
 
 def _cached(identity: str, caps: set[str], load: Callable[[], Profile]) -> Filter:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from rootless.runtime.delete import delete_tree
 from tests.arch.test_hot_path import banned
+from tests.support import bundles
 from tests.support.cli import CHECKOUT, Cli
 
 pytestmark = pytest.mark.needs("userns", "subuid", "newuidmap", "busybox")
@@ -35,3 +39,20 @@ def test_run_with_the_usual_options(shared_cli: Cli) -> None:
     command = ("run", *options.split(), "-v", "/tmp:/host:ro", "localhost/busybox", "true")
     loaded(shared_cli, *command)
     assert banned(loaded(shared_cli, *command)) == set()
+
+
+def test_run_of_a_bundle(shared_cli: Cli, tmp_path: Path) -> None:
+    bundles.make_root(tmp_path / "rootfs")
+    given = bundles.spec("true")
+    given["root"] = {"path": "rootfs"}
+    # A filter of the Spec's own is found in the cache by its check sum.
+    given["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
+    (tmp_path / "config.json").write_text(json.dumps(given))
+    shared_cli.environment["ROOTLESS_PROGRAM"] = "rootless-oci"
+    try:
+        command = ("run", "--bundle", str(tmp_path), "hot")
+        loaded(shared_cli, *command)
+        assert banned(loaded(shared_cli, *command)) == set()
+    finally:
+        del shared_cli.environment["ROOTLESS_PROGRAM"]
+        delete_tree(str(tmp_path / "rootfs"))
