@@ -159,8 +159,16 @@ def _runtime_directory() -> Check:
     path = paths.runtime_home()
     if path or os.geteuid() == 0:
         return Check("runtime directory", OK, path or "/run")
-    mend = _command(f"loginctl enable-linger {shlex.quote(_user())}") + ", then log in anew"
-    return Check("runtime directory", LESS, "the user has none of his own: a directory in /tmp is used", mend)
+    return Check("runtime directory", LESS, "the user has none of his own: a directory in /tmp is used", _session())
+
+
+def _linger() -> str:
+    return _command(f"loginctl enable-linger {shlex.quote(_user())}")
+
+
+def _session() -> str:
+    """How the user gets a session of systemd's; empty where that does not run."""
+    return f"{_linger()}, then log in anew" if os.path.isdir("/run/systemd/system") else ""
 
 
 def _driver(engine: Engine) -> Check:
@@ -217,12 +225,9 @@ def _cgroups() -> Iterator[Check]:
     address = systemd.address()
     linger = f"/var/lib/systemd/linger/{_user()}"
     if not address:
-        mend = _command(f"loginctl enable-linger {shlex.quote(_user())}") + ", then log in anew"
-        mend = mend if os.path.isdir("/run/systemd/system") else ""
-        yield Check("systemd", LESS, "there is no session of the user's systemd", mend)
+        yield Check("systemd", LESS, "there is no session of the user's systemd", _session())
     elif os.geteuid() and not os.path.exists(linger):
-        mend = _command(f"loginctl enable-linger {shlex.quote(_user())}")
-        yield Check("systemd", LESS, f"{address}; containers end when you log out", mend)
+        yield Check("systemd", LESS, f"{address}; containers end when you log out", _linger())
     else:
         yield Check("systemd", OK, address)
     try:
