@@ -14,7 +14,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.support import capabilities, rows
+from tests.support import capabilities, figures, rows
 
 pytest_plugins = ["tests.support.fixtures"]
 
@@ -29,7 +29,8 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("rootless")
 
-INTEGRATION = Path(__file__).parent / "integration"
+UNPRIVILEGED = {Path(__file__).parent / name for name in ("integration", "attacks", "faults")}
+"""What is there is about a user without privileges, unless it is marked ``as_root``."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -67,7 +68,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     wants_root = item.get_closest_marker("as_root") is not None
     if wants_root and os.getuid() != 0:
         pytest.skip("needs root: run it by `python -m tests.support.as_root pytest -m as_root`")
-    if not wants_root and os.getuid() == 0 and INTEGRATION in item.path.parents:
+    if not wants_root and os.getuid() == 0 and UNPRIVILEGED.intersection(item.path.parents):
         pytest.skip("needs an unprivileged user: run it by `python -m tests.support.as_user pytest`")
     for marker in item.iter_markers("needs"):
         for name in marker.args:
@@ -86,13 +87,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("skipped, by what the machine lacks")
         for reason, count in counted.most_common():
             terminalreporter.line(f"{count:5}  {reason}")
-    tried = rows.summary(terminalreporter.stats)
+    tried = rows.count(terminalreporter.stats)
     if tried:
-        terminalreporter.line(f"security rows: {tried}")
+        terminalreporter.line(f"security rows: {rows.summary(tried)}")
+    told: list[figures.Figure] = []
     for report in [*terminalreporter.stats.get("passed", []), *terminalreporter.stats.get("failed", [])]:
-        for name, text in getattr(report, "user_properties", ()):
+        for name, value in getattr(report, "user_properties", ()):
             if name == "figure":
-                terminalreporter.line(str(text))
+                terminalreporter.line(str(value))
+                told += [value] if isinstance(value, figures.Figure) else []
+    figures.leave(told, tried)
 
 
 @pytest.fixture(autouse=True)

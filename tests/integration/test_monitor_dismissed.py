@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.test_monitor_faults import alive
 from tests.integration.test_detached import about, begin, eventually, log, state
-from tests.integration.test_monitor_faults import alive
 from tests.integration.test_run_flags import IMAGE
 from tests.support.cli import Cli
 

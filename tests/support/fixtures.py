@@ -9,6 +9,7 @@ import pytest
 
 from tests.support import capabilities, images
 from tests.support.cli import Cli, new_cli
+from tests.support.figures import Figure, Tell
 from tests.support.registry import Registry
 
 
@@ -18,6 +19,18 @@ def require(*names: str) -> None:
         finding = capabilities.find(name)
         if not finding.present:
             pytest.skip(f"needs {name}: {finding.detail}")
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Tell:
+    """Tells a figure: see :mod:`tests.support.figures`. Its section is the directory of the test."""
+
+    def tell(what: str, goal: str, reached: float, of: int | None = None) -> None:
+        told = Figure(request.path.parent.name, what, goal, reached, of)
+        request.node.user_properties.append(("figure", told))
+        assert told.met, f"{told.what}: {told.shown}, the goal is {told.goal}"
+
+    return tell
 
 
 @pytest.fixture

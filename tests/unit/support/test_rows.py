@@ -29,5 +29,7 @@ def test_summary() -> None:
         "failed": [report("test_b_row_30", "failed"), "something else"],
         "skipped": [report("test_c_row_41", "skipped", "setup"), report("test_d", "skipped", "setup")],
     }
-    assert rows.summary(stats) == "29 ✓1, 30 ✓1 ✗1, 41 skipped 1"
-    assert rows.summary({}) == ""
+    counted = rows.count(stats)
+    assert counted == {29: {"passed": 1}, 30: {"passed": 1, "failed": 1}, 41: {"skipped": 1}}
+    assert rows.summary(counted) == "29 ✓1, 30 ✓1 ✗1, 41 skipped 1"
+    assert rows.count({}) == {}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_host_secrets import leaked  # noqa: F401  (a fixture)
+from tests.attacks.test_host_secrets import leaked  # noqa: F401  (a fixture)
 from tests.integration.test_oci import BOTH, HOOKS, Runtime
 from tests.support import bundles
 from tests.support.fixtures import require

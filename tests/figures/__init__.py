@@ -1,0 +1,1 @@
+"""The figures of attacks and faults, as a table: see ``__main__``."""

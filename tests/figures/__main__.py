@@ -1,0 +1,82 @@
+"""Try the attacks and faults, and print the table of figures: ``python -m tests.figures [--write] [PYTEST-ARGUMENT…]``.
+
+Runs `tests/attacks` and `tests/faults` as the unprivileged user, then what needs root. Exit code 1 means that a test
+failed, that a goal was missed, or that `docs/security-figures.md` lacks a row or has one too many; ``--write`` makes
+that page anew.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.support import figures
+from tests.support.figures import Figure
+
+PAGE = Path(__file__).parents[2] / "docs" / "security-figures.md"
+DIRECTORIES = ("tests/attacks", "tests/faults")
+HEAD = """# Attacks and faults, in figures
+
+What the tests of attacks and faults reached, beside the goal. `sh contrib/check figures` tries them all and prints this
+page; `python -m tests.figures --write` makes it anew.
+"""
+
+
+def run(arguments: list[str], directory: Path) -> int:
+    """Both runs of the tests; 0 when each passed."""
+    environment = os.environ | {figures.DIRECTORY: str(directory)}
+    code = 0
+    runs = [["tests.support.as_user", "pytest", "-m", "not as_root"]]
+    if os.getuid() == 0:
+        runs.append(["tests.support.as_root", "pytest", "-m", "as_root"])
+    for words in runs:
+        done = subprocess.run([sys.executable, "-m", *words, *(arguments or DIRECTORIES)], env=environment, check=False)
+        code |= done.returncode not in (0, 5)  # 5: no such test among those asked for
+    return code
+
+
+def page(found: list[Figure], rows: dict[int, dict[str, int]]) -> str:
+    """The table in Markdown."""
+    lines = [HEAD, "| what | goal | reached |", "|---|---|---|"]
+    for figure in sorted(set(found)):
+        mark = "" if figure.met else " **missed**"
+        lines.append(f"| {figure.section}: {figure.what} | {figure.goal} | {figure.shown}{mark} |")
+    passed = sum(outcomes.get("passed", 0) for outcomes in rows.values())
+    bad = sum(outcomes.get("failed", 0) for outcomes in rows.values())
+    tried = f"{bad} of {passed + bad:,}, in {len(rows)} rows"
+    lines.append(f"| attacks: tests of known attacks that failed | = 0 | {tried} |")
+    lines += ["", "The rows of the list of attacks, and how many tests try each:", ""]
+    lines.append(", ".join(f"{row}: {outcomes.get('passed', 0)}" for row, outcomes in sorted(rows.items())))
+    return "\n".join(lines) + "\n"
+
+
+def subjects(text: str) -> set[str]:
+    """The rows of a table, without what was reached."""
+    return {line.rpartition(" | ")[0] for line in text.splitlines() if line.startswith("| ")}
+
+
+def main(arguments: list[str]) -> int:
+    """See above."""
+    write = "--write" in arguments
+    arguments = [word for word in arguments if word != "--write"]
+    with tempfile.TemporaryDirectory(prefix="rootless-figures-") as name:
+        directory = Path(name)
+        directory.chmod(0o1777)
+        code = run(arguments, directory)
+        found, rows = figures.collect(directory)
+    text = page(found, rows)
+    print(f"\n{text}")
+    if write:
+        PAGE.write_text(text)
+    elif not arguments and subjects(text) != subjects(PAGE.read_text()):
+        odd = sorted(subjects(text) ^ subjects(PAGE.read_text()))
+        print(f"Error: these rows are in the table or in {PAGE.name}, not in both:", *odd, sep="\n", file=sys.stderr)
+        code = 1
+    return int(code or not all(figure.met for figure in found))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
