@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.support import attacks
+from tests.support.canary import Canary
 from tests.support.cli import Cli
 from tests.support.copying import IMAGE, NONE, background, bytes_of, exchanging, members
-from tests.support.layers import Canary, archive, directory, fifo, file, symlink
+from tests.support.layers import archive, directory, fifo, file, symlink
 
 pytestmark = pytest.mark.needs("userns", "subuid", "newuidmap", "busybox")
 
@@ -27,14 +28,6 @@ def _clean(shared_cli: Cli) -> Iterator[None]:
     yield
     shared_cli.ok("rm", "-af", "-t0")
     shared_cli.ok("volume", "rm", "-af")
-
-
-@pytest.fixture
-def canary(tmp_path: Path) -> Iterator[Canary]:
-    """A tree of the host that must stay as it is."""
-    made = Canary(tmp_path / "canary")
-    yield made
-    made.check()
 
 
 def start(cli: Cli, running: bool, name: str, *options: str) -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from storage.archive.limits import Limits
 from storage.errors import StorageError
 from tests.support import layers
+from tests.support.canary import Canary
 from tests.support.layers import Item, directory, fifo, file, hardlink, symlink
 
 BOUNDED = settings(
@@ -199,7 +200,7 @@ def test_damaged_archives(packer: str, changes: list[tuple[int, bytes, bool]], p
         _fix_checksums(data)
     blob = bytes(data) if packed else PACKERS[packer](bytes(data))
     with tempfile.TemporaryDirectory() as base:
-        canary = layers.Canary(Path(base, "canary"))
+        canary = Canary(Path(base, "canary"))
         try:
             layers.extract(blob, Path(base, "tree"), SMALL)
         except StorageError as error:

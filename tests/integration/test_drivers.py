@@ -21,6 +21,7 @@ from storage.layers import Layers
 from storage.layers_remap import remap
 from storage.store import Store
 from tests.support import attacks, layers, mounting
+from tests.support.canary import Canary
 from tests.support.fixtures import require
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def container(tmp_path: Path, name: str = "container") -> str:
 
 @pytest.mark.parametrize("attack", attacks.ALL, ids=lambda attack: attack.name)
 def test_attack(attack: attacks.Attack, driver: Driver, store: Store, tmp_path: Path) -> None:
-    canary = layers.Canary(tmp_path / "canary")
+    canary = Canary(tmp_path / "canary")
     aimed = attacks.aimed(attack, str(canary.root))
     try:
         directories = image(store, tmp_path, aimed.layers)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.canary import Canary
 from tests.support.cli import Cli
 from tests.support.copying import IMAGE, NONE, bytes_of, members
-from tests.support.layers import Canary
 
 pytestmark = pytest.mark.needs("userns", "subuid", "newuidmap", "busybox")
 

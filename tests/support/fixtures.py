@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import capabilities, images
+from tests.support.canary import Canary
 from tests.support.cli import Cli, new_cli
 from tests.support.figures import Figure, Tell
 from tests.support.registry import Registry
@@ -31,6 +32,14 @@ def figure(request: pytest.FixtureRequest) -> Tell:
         assert told.met, f"{told.what}: {told.shown}, the goal is {told.goal}"
 
     return tell
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Iterator[Canary]:
+    """A tree of the host, ``tmp_path/canary``, that must be as it was when the test ends."""
+    made = Canary(tmp_path / "canary")
+    yield made
+    made.check()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Layers made by hand for tests of unpacking: archives from short tables, stores, and a canary beside the tree."""
+"""Layers made by hand for tests of unpacking: archives from short tables, and stores."""
 
 from __future__ import annotations
 
@@ -146,40 +146,6 @@ def describe(path: str) -> str:
         return f"= {Path(path).read_bytes().decode('utf-8', 'surrogateescape')}"
     except PermissionError:
         return "= (closed)"
-
-
-class Canary:
-    """A tree that no archive may change, with every file that an attack is likely to aim at."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        (root / "dir" / "below").mkdir(parents=True)
-        for name in ("file", "dir/file", "dir/below/file", "victim"):
-            (root / name).write_text(f"canary {name}")
-        (root / "closed").write_text("canary closed")
-        (root / "closed").chmod(0o400)
-        (root / "link").symlink_to("dir")
-        self.before = self.state()
-
-    def state(self) -> dict[str, tuple[object, ...]]:
-        """Everything observable of the tree but access times."""
-        found: dict[str, tuple[object, ...]] = {}
-        for parent, directories, files in os.walk(self.root):
-            for path in [parent, *(os.path.join(parent, name) for name in [*directories, *files])]:
-                status = os.lstat(path)
-                link = stat.S_ISLNK(status.st_mode)
-                names = sorted(os.listdir(path)) if stat.S_ISDIR(status.st_mode) else []
-                found[path] = (
-                    status.st_mode, status.st_uid, status.st_gid, status.st_nlink, status.st_mtime_ns, names,
-                    os.readlink(path) if link else "",
-                    Path(path).read_bytes() if stat.S_ISREG(status.st_mode) else b"",
-                    () if link else tuple((name, os.getxattr(path, name)) for name in os.listxattr(path)),
-                )
-        return found
-
-    def check(self) -> None:
-        """Assert that nothing changed."""
-        assert self.state() == self.before
 
 
 def in_userns(function: Callable[[], bytes]) -> bytes:

@@ -8,13 +8,14 @@ import pytest
 
 from storage.errors import StorageError
 from tests.support import attacks, layers
+from tests.support.canary import Canary
 
 SINGLE = [attack for attack in attacks.ALL if len(attack.layers) == 1]
 
 
 @pytest.mark.parametrize("attack", SINGLE, ids=lambda attack: attack.name)
 def test_attack(attack: attacks.Attack, tmp_path: Path) -> None:
-    canary = layers.Canary(tmp_path / "canary")
+    canary = Canary(tmp_path / "canary")
     aimed = attacks.aimed(attack, str(canary.root))
     tree = tmp_path / "tree"
     try:

@@ -10,7 +10,8 @@ import pytest
 from storage.archive.put import Putter
 from storage.errors import StorageError
 from tests.support import attacks, layers
-from tests.support.layers import Canary, archive, device, directory, fifo, file, hardlink, symlink
+from tests.support.canary import Canary
+from tests.support.layers import archive, device, directory, fifo, file, hardlink, symlink
 
 
 def put(target: Path, data: bytes, path: str = "", **more: object) -> Putter:
