@@ -14,7 +14,8 @@ import pytest
 from tests.support import attacks
 from tests.support.canary import Canary
 from tests.support.cli import Cli
-from tests.support.copying import IMAGE, NONE, background, bytes_of, exchanging, members
+from tests.support.copying import IMAGE, NONE, background, bytes_of, members
+from tests.support.exchanges import exchanging
 from tests.support.layers import archive, directory, fifo, file, symlink
 
 pytestmark = pytest.mark.needs("userns", "subuid", "newuidmap", "busybox")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.test_run_flags import IMAGE, inside, shell
 from tests.support.cli import CHECKOUT, Cli
-from tests.support.copying import exchanging
+from tests.support.exchanges import exchanging
 
 pytestmark = pytest.mark.needs("userns", "subuid", "newuidmap", "busybox")
 STARTS, SWAPS = 20, 5000
