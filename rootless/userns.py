@@ -95,13 +95,46 @@ def unshare_user(flags: int = 0) -> None:
 
 
 def _refusal_hint() -> str:
-    if read("/proc/sys/user/max_user_namespaces").strip() == b"0":
-        return "sysctl user.max_user_namespaces is 0; set it to a larger number"
-    if read("/proc/sys/kernel/unprivileged_userns_clone").strip() == b"0":
-        return "run: sysctl kernel.unprivileged_userns_clone=1"
-    if read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").strip() == b"1":
-        return "AppArmor restricts user namespaces; install the program's AppArmor profile (contrib/)"
-    return "a seccomp filter, a security module or a full namespace limit may forbid it"
+    command, advice = obstacle()
+    return f"run as root: {command}" if command else advice
+
+
+def obstacle() -> tuple[str, str]:
+    """Why no user namespace can be made, as the command with which root opens the way, or else as advice."""
+    for setting, off, value in (
+        ("user/max_user_namespaces", b"0", "user.max_user_namespaces=15000"),
+        ("kernel/unprivileged_userns_clone", b"0", "kernel.unprivileged_userns_clone=1"),
+    ):
+        if _setting(setting) == off:
+            return f"sysctl {value}", ""
+    if needs_profile():
+        return "", "AppArmor restricts user namespaces: install the program's profile (contrib/apparmor/install)"
+    if _is_chroot():
+        return "", "this is a chroot, and in one the kernel makes no user namespaces: run it outside, or in a container"
+    if b"\nSeccomp:\t2" in read("/proc/self/status"):
+        outer = "the container that this is in with --security-opt seccomp=unconfined, or one of rootless with --nested"
+        return "", f"a system call filter forbids it: start {outer}"
+    return "", "a security module may forbid it, or user.max_user_namespaces of an outer namespace be reached"
+
+
+def needs_profile() -> bool:
+    """Whether AppArmor lets only programs with a profile make user namespaces that are of use."""
+    return _setting("kernel/apparmor_restrict_unprivileged_userns") == b"1"
+
+
+def _setting(name: str) -> bytes:
+    """A setting of the kernel, which refuses to be asked for megabytes of it; empty where there is none."""
+    try:
+        with open(f"/proc/sys/{name}", "rb", buffering=0) as file:
+            return (file.read(256) or b"").strip()
+    except OSError:
+        return b""
+
+
+def _is_chroot() -> bool:
+    """Whether the root directory of this process is no mount of its own: the list of mounts has none that is it."""
+    mounts = read("/proc/self/mountinfo").split(b"\n")
+    return any(mounts) and not any(mount.split(b" ")[4:5] == [b"/"] for mount in mounts)
 
 
 def become_root(idmap: IdMap, keep_groups: bool = False) -> None:

@@ -40,11 +40,13 @@ class Wish:
     point if absolute. ``unit``: systemd's name for the scope. ``limits``: as `resources.convert` makes them.
     ``optional``: a manager that cannot be had is done without. ``devices``: the rules that a filter must hold.
     ``stop_timeout``: seconds between a scope's SIGTERM and its SIGKILL. ``owner``: the host's id of who may make groups
-    below the container's, -1 for the caller alone.
+    below the container's, -1 for the caller alone. ``required``: controllers without which there is to be no start;
+    None: not even a group is needed.
     """
 
     __slots__ = (
-        "devices", "limits", "manager", "mode", "name", "optional", "owner", "parent", "path", "stop_timeout", "unit",
+        "devices", "limits", "manager", "mode", "name", "optional", "owner", "parent", "path", "required",
+        "stop_timeout", "unit",
     )  # fmt: skip
 
     def __init__(
@@ -60,8 +62,10 @@ class Wish:
         optional: bool = False,
         devices: Sequence[Rule] = (),
         stop_timeout: int = 10,
+        required: Sequence[str] | None = None,
     ) -> None:
         self.name = name
+        self.required = required
         self.optional = optional
         self.devices = devices
         self.stop_timeout = stop_timeout
@@ -247,7 +251,7 @@ def _directory(mount: str, wish: Wish, why: str) -> Location:
         return Location("cgroupfs", why, mount=mount, directory=directory, controllers=_offered(parent))
     if wish.path or wish.parent:
         name = wish.path or f"{_checked(wish.parent)}/{name}"
-    wanted = {"pids", *(limit.partition(".")[0] for limit in wish.limits)}
+    wanted = {"pids", *(limit.partition(".")[0] for limit in wish.limits), *(wish.required or ())}
     best: tuple[int, str, list[str]] | None = None
     path = own.rstrip("/")
     while _writable(mount + path):

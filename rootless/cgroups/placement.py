@@ -7,7 +7,7 @@ import os
 from rootless.cgroups import resources, systemd
 from rootless.cgroups.manager import USEFUL, Location, Wish, choose, refuse_unenforced
 from rootless.cgroups.tree import group_of
-from rootless.cgroups.v2 import Cgroup
+from rootless.cgroups.v2 import Cgroup, delegation_hint
 from rootless.errors import RootlessError
 
 TYPE_CHECKING = False
@@ -74,7 +74,7 @@ class Placement:
             Cgroup(child).make()
 
     def _wanted(self) -> set[str]:
-        return {*USEFUL, *resources.needed(self.wish.limits)}
+        return {*USEFUL, *resources.needed(self.wish.limits), *(self.wish.required or ())}
 
     def _is_inside(self) -> bool:
         """Whether this process looks after the container already, and restarts it."""
@@ -120,6 +120,10 @@ class Placement:
         if "pids" not in enabled:
             limits.pop("pids.max", None)  # an rlimit holds it
         try:
+            for name in self.wish.required or ():
+                if name not in enabled:
+                    message = f"cannot start the container without the {name} controller of control groups"
+                    raise RootlessError(f"{message}, which is required", delegation_hint(name))
             self.notes += group.write(limits)
             if self.wish.devices:
                 from rootless.cgroups import devices
@@ -136,7 +140,7 @@ class Placement:
     def _without_systemd(self, shim: int, refused: systemd.Refused) -> int:
         """Another place where nobody asked for systemd; else, or if limits hang on it, the start fails."""
         wish = self.wish
-        if wish.manager == "systemd" or wish.parent:
+        if wish.manager == "systemd" or wish.parent or wish.required is not None:
             raise systemd.unavailable(refused)
         wish.manager = "cgroupfs"
         try:

@@ -390,17 +390,23 @@ def missing_controller(controller: str, limit: str) -> RootlessError:
 
 def delegation_hint(*controllers: str) -> str:
     """How an administrator gives users controllers; that they cannot be had, where the machine has none of them."""
-    there = Cgroup(hierarchy()[0]).controllers()
-    wanted = [name for name in controllers if name in there]
-    if not wanted:
+    names = delegation(*controllers)
+    if not names:
         return f"this machine has no {controllers[0]} controller for control groups of version 2: leave the limit out"
-    names = ["cpu", "cpuset", "io", "memory", "pids"]
-    names += [name for name in wanted if name not in names]
     # What a manager that goes on running may give away it looks up only when it starts itself anew.
     return (
         f"as root write the lines [Service] and Delegate={' '.join(names)} to {DROP_IN} and run systemctl "
         "daemon-reload; then run systemctl --user daemon-reexec, or log in again"
     )
+
+
+def delegation(*controllers: str) -> list[str]:
+    """The controllers that systemd is to give users so that they have these; empty where the machine has none of them.
+    """
+    there = Cgroup(hierarchy()[0]).controllers()
+    wanted = [name for name in controllers if name in there]
+    names = ["cpu", "cpuset", "io", "memory", "pids"]
+    return names + [name for name in wanted if name not in names] if wanted else []
 
 
 def _fail(message: str, error: OSError, hint: str = "") -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rootless.cli import render
+from rootless.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,15 +18,21 @@ def doctor(values: Values, args: list[str], global_values: Values) -> int:
     """``doctor``: 0 when a container can run."""
     from rootless.engine.doctor import BROKEN, examine
 
+    if values.get("json") and values.get("format"):
+        raise UsageError("cannot use --json together with --format", "leave one of them out")
+    template = "json" if values.get("json") else values.get("format")
     broken = False
-    checks = []
+    rows = []
     for check in examine(global_values):
         broken = broken or check.state == BROKEN
-        checks.append(check)
-        if not values.get("format"):
-            mend = f"\n{'':8}hint: {check.mend}" if check.mend else ""
-            render.line(f"{check.state:<8}{check.name}: {check.found}{mend}")
-    if values.get("format"):
-        rows = [{"Name": c.name, "State": c.state, "Found": c.found, "Hint": c.mend} for c in checks]
-        render.print_format(rows, values["format"])
+        if template:
+            rows.append({
+                "Name": check.name, "State": check.state, "Found": check.found, "Cost": check.cost,
+                "Command": check.command, "Hint": check.hint,
+            })  # fmt: skip
+        else:
+            mend = f"\n{'':8}hint: {check.hint}" if check.hint else ""
+            render.line(f"{check.state:<8}{check.name}: {check.told}{mend}")
+    if template:
+        render.print_format(rows, template)
     return _FAILED if broken else 0

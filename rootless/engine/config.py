@@ -124,11 +124,16 @@ def _read_own(path: str, config: Config) -> None:
     from rootless.errors import RootlessError
 
     document = _load(path)
-    known: dict[str, type] = {"hardened": bool, "storage_driver": str}
+    known: dict[str, type] = {"hardened": bool, "storage_driver": str, "strict": bool, "require": list}
     for key, value in document.items():
         if key not in known or not isinstance(value, known[key]):
             raise RootlessError(f"cannot use {key!r} in {path}", "the settings are " + ", ".join(known))
-        setattr(config, key, value)
+        if isinstance(value, list) and not all(isinstance(name, str) for name in value):
+            raise RootlessError(f"cannot use {key!r} in {path}", f'write it like {key} = ["seccomp", "cgroup.memory"]')
+        if key in ("strict", "require"):
+            config.flags[key] = value
+        else:
+            setattr(config, key, value)
 
 
 def _read_shared(path: str, config: Config) -> None:

@@ -26,6 +26,7 @@ def info(engine: Engine) -> Object:
         "host": _host(engine),
         "store": _store(engine),
         "registries": _registries(),
+        "Isolation": _isolation(engine),
         "plugins": {
             "volume": ["local"], "network": ["pasta", "slirp4netns"], "log": ["k8s-file", "none", "passthrough"],
         },
@@ -34,6 +35,15 @@ def info(engine: Engine) -> Object:
             "OsArch": f"linux/{_architecture()}", "Os": "linux",
         },
     }  # fmt: skip
+
+
+def _isolation(engine: Engine) -> Object:
+    """What a container gets that is started now and for which nothing is asked, see `rootless.engine.isolation`."""
+    from rootless.engine.containers.create import with_defaults
+    from rootless.engine.containers.isolation import expected
+    from rootless.engine.options.run import RunOptions
+
+    return expected(engine, RunOptions(with_defaults(engine, {})))
 
 
 def _architecture() -> str:
@@ -112,10 +122,7 @@ def _network() -> str:
     """What connects a container by default."""
     from rootless import network
 
-    try:
-        return network.choose().kind
-    except RootlessError:
-        return "none"
+    return network.choose().kind
 
 
 def _program() -> str:
@@ -147,6 +154,7 @@ def _id_mappings(idmap: IdMap) -> Object:
 
 def _helpers() -> Object:
     """The programs of others that are used where they are installed: absolute path, or why they are missed."""
+    from rootless.network import tunnel
     from rootless.paths import helper
 
     found: Object = {}
@@ -157,7 +165,7 @@ def _helpers() -> Object:
         ("newuidmap", "more than one user id in a container"),
     ):
         found[name] = helper(name) or f"not installed; it gives {use}"
-    found["/dev/net/tun"] = "usable" if os.access("/dev/net/tun", os.R_OK | os.W_OK) else "not accessible"
+    found["/dev/net/tun"] = "not accessible" if tunnel() else "usable"
     return found
 
 

@@ -31,10 +31,11 @@ class Network:
 
     ``kind`` is none, host, pasta or slirp4netns; ``helper`` its absolute path and ``options`` its further arguments.
     The addresses are as the container sees them, '' where there is none: ``own_address``, ``host_address`` of the
-    host, and ``nameserver``, where the helper passes questions on to the host's own resolver.
+    host, and ``nameserver``, where the helper passes questions on to the host's own resolver. ``why``: for what reason
+    a container has no way out for which nothing was asked.
     """
 
-    __slots__ = ("helper", "host_address", "kind", "nameserver", "options", "own_address", "ports")
+    __slots__ = ("helper", "host_address", "kind", "nameserver", "options", "own_address", "ports", "why")
 
     def __init__(self, kind: str, helper: str = "", options: Sequence[str] = ()) -> None:
         self.kind = kind
@@ -44,13 +45,15 @@ class Network:
         self.own_address = ""
         self.host_address = ""
         self.nameserver = ""
+        self.why = ""
 
 
 def choose(mode: str = "", ports: Iterable[PortMapping] = ()) -> Network:
     """Read ``--network`` ('' is the default) and find its helper.
 
     ``ports`` are what `ports.parse` gave; with ``host`` they mean nothing, as podman has it, with ``none`` they cannot
-    be had. Raises ``RootlessError`` where a helper or its device is missing, or a port cannot be had.
+    be had. Where a helper or its device is missing, a container for which nothing was asked has a network of its own
+    without a way out. Raises ``RootlessError`` for what was asked for and cannot be had.
     """
     kind, _, rest = mode.partition(":")
     published = list(ports)
@@ -97,17 +100,30 @@ def _with_helper(kind: str, rest: str, published: bool) -> Network:
         path = helper(name)
         if not path:
             continue
-        if not os.access(_TUN, os.R_OK | os.W_OK):
-            message = f"cannot connect the container to the network: {_TUN} cannot be opened"
-            raise RootlessError(message, f"ask an administrator for access to {_TUN}, or use --network none or host")
+        why, hint = tunnel(), f"ask an administrator for access to {_TUN}, or use --network none or host"
+        if why:
+            break
         if name == "pasta":
             from rootless.network.pasta import describe
         else:
             from rootless.network.slirp4netns import describe
         return describe(path, rest, addresses)
-    names = kind or "neither pasta nor slirp4netns"
-    found = "is not installed" if kind else "is installed"
-    raise RootlessError(f"cannot connect the container to the network: {names} {found}", _INSTALL)
+    else:
+        why, hint = f"{kind} is not installed" if kind else "neither pasta nor slirp4netns is installed", _INSTALL
+    if kind or published:
+        raise RootlessError(f"cannot connect the container to the network: {why}", hint)
+    network = Network("none")
+    network.why = why
+    return network
+
+
+def tunnel() -> str:
+    """Why no helper can make its device, found by opening what makes it; empty where it can."""
+    try:
+        os.close(os.open(_TUN, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
+    except OSError as error:
+        return f"{_TUN} cannot be opened: {error.strerror}"
+    return ""
 
 
 def _order(addresses: tuple[str, str], published: bool) -> tuple[str, str]:

@@ -45,7 +45,7 @@ def test_containers_go_without_and_say_so(shared_cli: Cli, tmp_path: Path) -> No
     shown = json.loads(shared_cli.ok("inspect", name))[0]
     shared_cli.ok("start", "-a", name)
     assert (shown["AppArmorProfile"], shown["ProcessLabel"], shown["MountLabel"]) == ("", "", "")
-    assert "no profile" in shown["Isolation"]["AppArmor"]["Why"] and shown["Isolation"]["SELinux"]["Why"]
+    assert shown["Isolation"]["LSM"]["Has"] == [] and "no AppArmor" in shown["Isolation"]["LSM"]["Why"]
     shared_cli.ok("rm", "-v", name)
 
 

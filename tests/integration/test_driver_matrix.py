@@ -168,14 +168,16 @@ def test_isolation_tells_the_truth(user: User) -> None:
     user.ok("create", "--name", "kept", "--network", "none", IMAGE)
     shown = json.loads(user.ok("inspect", "kept"))[0]
     user.ok("rm", "kept")
-    alone = {"Got": "one user id", "Why": "the user had no range in /etc/subuid that could be mapped"}
-    ranged = {"Got": "65537 user ids", "Why": "the ranges of /etc/subuid"}
-    ids = shown["Isolation"]["UserIDs"]
+    ids, root = shown["Isolation"]["UserIDs"], shown["Isolation"]["RootFS"]
     if user.kind.name == "root":
-        assert ids["Why"] == "root has no range in /etc/subuid"
+        assert (ids["Why"], ids["Less"], ids["Has"]) == ("root has no range in /etc/subuid", True, ["ids.range"])
+    elif user.kind.ranged:
+        assert (ids["Got"], ids["Why"], ids["Less"]) == ("65537 user ids", "the ranges of /etc/subuid", False)
+        assert ids["Has"] == ["ids", "ids.range"]
     else:
-        assert ids == (ranged if user.kind.ranged else alone)
-    assert shown["Isolation"]["RootFS"] == {"Got": user.driver, "Why": "it was asked for"}
+        assert (ids["Got"], ids["Less"], ids["Has"]) == ("one user id", True, ["ids"])
+        assert ids["Why"] == "the user had no range in /etc/subuid that could be mapped"
+    assert (root["Got"], root["Why"], root["Less"]) == (user.driver, "it was asked for", False)
     assert shown["GraphDriver"]["Name"] == user.driver
 
 

@@ -252,10 +252,15 @@ def test_a_reserved_port_is_refused() -> None:
 
 
 def test_without_any_helper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not asked for is done without; what was, or cannot be had without one, is refused."""
     monkeypatch.setattr(paths, "_HELPER_DIRECTORIES", ())
-    with pytest.raises(RootlessError) as caught:
-        network.choose()
-    assert "--network none" in caught.value.hint and "passt" in caught.value.hint
+    chosen = network.choose()
+    assert (chosen.kind, chosen.helper) == ("none", "") and "pasta" in chosen.why
+    published = ports.parse(f"127.0.0.1:{ports.free_port('tcp')}:80")
+    for mode, wanted in (("pasta", ()), ("slirp4netns", ()), ("", published)):
+        with pytest.raises(RootlessError) as caught:
+            network.choose(mode, wanted)
+        assert "--network none" in caught.value.hint and "passt" in caught.value.hint
     assert network.choose("none").helper == network.choose("host").helper == ""
 
 

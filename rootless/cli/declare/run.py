@@ -110,6 +110,8 @@ CONFINEMENT = panel(
     commas("--cap-drop", help="Drop a capability, or all.", metavar="CAPABILITY"),
     flag("--privileged", help="All capabilities and devices of the user, nothing masked, no seccomp."),
     flag("--hardened", help="The stricter defaults: fewer capabilities, system calls and mounts."),
+    flag("--strict", help="Refuse to start where the machine gives the container less than the program could."),
+    commas("--require", help="Refuse to start without this: ids.range, cgroup.memory, seccomp, …", metavar="NAME"),
     flag("--nested", help="Let a container engine run inside: namespaces, mounts, an unmasked /proc, fuse and tun."),
     many(
         "--security-opt",

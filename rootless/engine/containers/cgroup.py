@@ -33,6 +33,11 @@ def check(engine: Engine, options: Mapping[str, Any], found: Mapping[str, Any]) 
 
 def wished(engine: Engine, container_id: str, options: Mapping[str, Any], limits: Mapping[str, str]) -> Wish:
     """What the options of a container ask for."""
+    required = None
+    if options.get("strict") or options.get("require"):
+        from rootless.engine.containers.requirements import of_cgroup
+
+        required = of_cgroup(options)
     return manager.Wish(
         container_id,
         manager=str(engine.globals.get("cgroup_manager") or ""),
@@ -40,6 +45,7 @@ def wished(engine: Engine, container_id: str, options: Mapping[str, Any], limits
         parent=options.get("cgroup_parent") or "",
         limits=limits,
         stop_timeout=options.get("stop_timeout") or 0,
+        required=required,
     )
 
 

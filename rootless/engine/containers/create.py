@@ -64,6 +64,10 @@ def prepare(
     if options.cidfile and os.path.lexists(options.cidfile):
         hint = "remove the file, or choose another name"
         raise RootlessError(f"cannot create the container: the container ID file {options.cidfile} exists", hint)
+    if options.strict or options.require:
+        from rootless.engine.containers import requirements
+
+        requirements.check(engine, options, image_name)
     if any(section != "pids" for section in options.resources):
         cgroup.check(engine, {"cgroups": options.cgroups, "cgroup_parent": options.cgroup_parent}, options.resources)
     source = find_source(engine, options, values, image_name)
@@ -71,7 +75,9 @@ def prepare(
     record = describe(engine, options, source, arguments, idmap)
     record["run_as"] = user_text(options, source.config, _keep_id_user(options))
     network = networks.choose(options.network, record["ports"])
-    record["network_helper"] = network.kind
+    record["network_helper"], record["network_why"] = network.kind, network.why
+    if network.why:
+        engine.tell(f"The container has no way to the network: {network.why}")
     if record["ports"] and not network.helper:
         engine.tell("Port mappings have been discarded: the container shares the network of the host")
     wanted = user_mounts.wanted_mounts(engine, options, source.config.get("Volumes") or ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rootless.engine.containers import resources, sessions
+from rootless.engine.containers import isolation, resources, sessions
 from rootless.engine.containers.container import read_json
 from rootless.engine.containers.status import status
 from rootless.engine.times import ZERO, rfc3339
@@ -79,7 +79,7 @@ def inspect(engine: Engine, name: str, *, size: bool = False) -> Object:
             **_host_config(record, options, options.get("log_path") or layout.container_log(container_id)),
             **resources.host_config(options, current.cgroup_manager),
         },
-        "Isolation": isolation(record, spec, engine, current),
+        "Isolation": isolation.shown(record, spec, current),
     }
     if record.get("health"):
         from rootless.engine.containers import health
@@ -286,67 +286,3 @@ def _host_config(record: Object, options: Object, log: str) -> Object:
         "Init": options.get("init", False),
         "Ulimits": ulimits,
     }
-
-
-def _user_ids(record: Object, rows: list[Object]) -> Object:
-    count = sum(row["size"] for row in rows)
-    got = f"{count} user ids" if count > 1 else "one user id"
-    if record.get("userns"):
-        return {"Got": got, "Why": f"--userns={record['userns']}"}
-    if count == 1:
-        return {"Got": got, "Why": "the user had no range in /etc/subuid that could be mapped"}
-    if all(row["containerID"] == row["hostID"] for row in rows):
-        return {"Got": f"{got}, those of the machine", "Why": "root has no range in /etc/subuid"}
-    return {"Got": got, "Why": "the ranges of /etc/subuid"}
-
-
-def _apparmor(record: Object, spec: Object) -> Object:
-    options, asked = record.get("options", {}), record.get("security", {}).get("apparmor", "")
-    why = f"--security-opt apparmor={asked}" if asked else ""
-    for flag in ("privileged", "nested"):
-        why = why or (f"--{flag}" if options.get(flag) else "")
-    profile = spec.get("process", {}).get("apparmorProfile", "")
-    if profile in ("", "unconfined"):
-        return {"Got": "the caller's own confinement", "Why": why or "no profile for containers was loaded"}
-    return {"Got": f"the profile {profile}", "Why": why or "the default"}
-
-
-def _selinux(record: Object, spec: Object) -> Object:
-    from rootless.engine.containers.labels import unlabelled
-
-    label = spec.get("process", {}).get("selinuxLabel", "")
-    asked = record.get("security", {}).get("label", {})
-    if not label:
-        why = unlabelled(record) or "the machine has no SELinux, or its policy no label for containers"
-        return {"Got": "the caller's own label", "Why": why}
-    words = " ".join(f"--security-opt label={part}:{value}" for part, value in asked.items() if value)
-    return {"Got": label, "Why": words or "the default, with categories of its own"}
-
-
-def isolation(record: Object, spec: Object, engine: Engine, current: Status) -> Object:
-    """For each line of defence what the container has (``Got``) and for what reason (``Why``)."""
-    options = record.get("options", {})
-    linux = spec.get("linux", {})
-    seccomp = record.get("seccomp", "default")
-    network = record["network"] or "default"
-    return {
-        "UserIDs": _user_ids(record, linux.get("uidMappings", [])),
-        "RootFS": {
-            "Got": record.get("driver") or "the directory as it is",
-            "Why": record.get("driver_why") or "--rootfs",
-        },
-        "Network": {
-            "Got": "its own, without a way out" if network == "none" else
-            ("the host's" if network == "host" else f"its own, connected by {record.get('network_helper') or 'pasta'}"),
-            "Why": f"--network={network}",
-        },
-        "Cgroup": resources.isolation(options, current),
-        "Seccomp": {
-            "Got": {"default": "the hardened profile" if options.get("hardened") else "the built-in profile",
-                    "unconfined": "no filter"}.get(seccomp, seccomp),
-            "Why": "--privileged" if options.get("privileged") and seccomp == "unconfined" else
-            ("the default" if seccomp == "default" else f"--security-opt seccomp={seccomp}"),
-        },
-        "AppArmor": _apparmor(record, spec),
-        "SELinux": _selinux(record, spec),
-    }  # fmt: skip

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from rootless.engine.containers.container import Container
     from rootless.engine.context import Engine
 
-_WITHOUT_CONTEXT = ("fuse-overlayfs", "copy")
+WITHOUT_CONTEXT = ("fuse-overlayfs", "copy")
+"""The storage drivers that cannot label the files of a container."""
 
 
 def profile(record: Mapping[str, Any]) -> tuple[str, str]:
@@ -74,7 +75,7 @@ def unlabelled(record: Mapping[str, Any]) -> str:
     for namespace in ("pid", "ipc"):
         if options.get(namespace) == "host":
             return f"--{namespace}=host"
-    if record.get("driver") in _WITHOUT_CONTEXT:
+    if record.get("driver") in WITHOUT_CONTEXT:
         return f"the storage driver {record['driver']} cannot label the files of a container"
     return ""
 

@@ -27,7 +27,7 @@ _KEPT = (
     "hostname", "tz",
     "log_path", "log_size", "log_tag", "resources", "oom_score_adj", "cgroups", "cgroup_parent",
     "detach_keys", "sdnotify", "conmon_pidfile",
-    "volumes_from", "devices", "rlimits", "sysctls", "attach", "sig_proxy",
+    "volumes_from", "devices", "rlimits", "sysctls", "attach", "sig_proxy", "require", "strict",
 )  # fmt: skip
 
 
@@ -43,7 +43,6 @@ def describe(
     entrypoint, command = entrypoint_and_command(options, source.config, arguments)
     labels = dict(source.config.get("Labels") or {})
     labels.update(options.labels)
-    security = options.security
     driver = driver_for(engine, idmap) if image is not None or source.overlay else None
     return {
         "created": time.time_ns(),
@@ -64,13 +63,13 @@ def describe(
         "exposed": _exposed(options, source.config),
         "userns": options.userns.mode if options.userns is not None else "",
         "user": options.user or source.config.get("User") or "",
-        "seccomp": _seccomp(options),
+        "seccomp": seccomp(options),
         "health": _health(options, source.config),
         "restart": [options.restart, options.restart_retries],
         "stop_signal": options.stop_signal or _image_stop_signal(source.config),
         "cidfile": options.cidfile,
         "create_command": list(sys.argv),
-        "security": {name: getattr(security, name) for name in type(security).__slots__} if security else {},
+        "security": security(options),
         "options": {name: getattr(options, name) for name in _KEPT},
         "mounts": [],
         "anonymous": [],
@@ -126,7 +125,13 @@ def _exposed(options: RunOptions, config: Mapping[str, Any]) -> dict[str, list[s
     return found
 
 
-def _seccomp(options: RunOptions) -> str:
+def security(options: RunOptions) -> dict[str, Any]:
+    """What ``--security-opt`` said; empty where it was not given."""
+    given = options.security
+    return {name: getattr(given, name) for name in type(given).__slots__} if given else {}
+
+
+def seccomp(options: RunOptions) -> str:
     """The profile that the launcher loads: ``default``, ``unconfined`` or a path."""
     if options.security is not None and options.security.seccomp != "default":
         return options.security.seccomp

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from rootless.cgroups.manager import Location
     from rootless.engine.containers.status import Status
+    from rootless.engine.isolation import Line
 
     Object = dict[str, Any]
 
@@ -58,13 +58,36 @@ def _device(entry: Mapping[str, int], name: str, key: str) -> Object:
     return {"Path": f"/dev/block/{entry['major']}:{entry['minor']}", name: entry[key]}
 
 
-def isolation(options: Mapping[str, Any], current: Status) -> Object:
+def isolation(options: Mapping[str, Any], current: Status) -> Line:
     """Which control group the container has, and what bounds its processes."""
+    from rootless.cgroups.v2 import Cgroup
+    from rootless.engine.isolation import cgroup, line
+
     if not current.pid:
-        asked = options.get("cgroups", "enabled")
-        return {"Got": "none while it does not run", "Why": f"--cgroups={asked}"}
+        return line("none while it does not run", f"--cgroups={options.get('cgroups', 'enabled')}")
+    controllers = Cgroup(current.cgroup).controllers() if current.cgroup else []
+    kind = current.cgroup_manager if current.cgroup else "none"
+    return cgroup(
+        kind, current.cgroup_why, controllers, asked=_unwanted(options, current.cgroup_why),
+        bound=_bound(options, controllers),
+    )  # fmt: skip
+
+
+def located(options: Mapping[str, Any], location: Location) -> Line:
+    """The same of a container that would get this place now."""
+    from rootless.engine.isolation import cgroup
+
+    return cgroup(
+        location.kind, location.why, location.controllers, asked=_unwanted(options, location.why),
+        bound=_bound(options, location.controllers),
+    )  # fmt: skip
+
+
+def _unwanted(options: Mapping[str, Any], why: str) -> bool:
+    return options.get("cgroups") == "disabled" or why == "--cgroup-manager=disabled"
+
+
+def _bound(options: Mapping[str, Any], controllers: Iterable[str]) -> str:
     limit = ((options.get("resources") or {}).get("pids") or {}).get("limit", 0)
-    counted = os.path.exists(f"{current.cgroup}/pids.max") if current.cgroup else False
-    bound = f"; RLIMIT_NPROC allows each of its users {limit} processes" if limit > 0 and not counted else ""
-    got = f"one of its own, made by {current.cgroup_manager}" if current.cgroup else "the caller's"
-    return {"Got": got + bound, "Why": current.cgroup_why}
+    counted = limit <= 0 or "pids" in controllers
+    return "" if counted else f"; RLIMIT_NPROC allows each of its users {limit} processes"

@@ -142,6 +142,14 @@ def reload(engine: Engine, container_id: str) -> tuple[Container, Network]:
         from rootless.engine.containers import labels
 
         labels.refresh(container)
+    record = container.record
+    if record.get("network_helper") != network.kind:
+        record["network_helper"], record["network_why"] = network.kind, network.why
+        engine.store.containers.save(container.id, record, False)
+    if record["options"].get("strict") or record["options"].get("require"):
+        from rootless.engine.containers import requirements
+
+        requirements.check_again(engine, container, network)
     return container, network
 
 

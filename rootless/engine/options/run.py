@@ -63,9 +63,9 @@ class RunOptions:
         "image_volume", "init", "interactive", "ipc", "keep_groups", "labels", "log_driver", "log_path", "log_size",
         "log_tag", "mounts", "name", "nested", "network", "no_hosts", "oom_score_adj", "passwd", "pid", "pidfile",
         "ports", "preserve_fds", "privileged", "publish_all", "quiet", "read_only", "read_only_tmpfs", "replace",
-        "resources", "restart", "restart_retries", "rlimits", "rm", "rootfs", "sdnotify", "security", "shm_size",
-        "sig_proxy", "stop_signal", "stop_timeout", "sysctls", "timeout", "tty", "tz", "ulimit_host", "umask",
-        "unsetenv", "unsetenv_all", "user", "userns", "uts", "volumes_from", "workdir",
+        "require", "resources", "restart", "restart_retries", "rlimits", "rm", "rootfs", "sdnotify", "security",
+        "shm_size", "sig_proxy", "stop_signal", "stop_timeout", "strict", "sysctls", "timeout", "tty", "tz",
+        "ulimit_host", "umask", "unsetenv", "unsetenv_all", "user", "userns", "uts", "volumes_from", "workdir",
     )  # fmt: skip
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -79,6 +79,8 @@ class RunOptions:
         self.privileged = bool(get("privileged"))
         self.hardened = bool(get("hardened"))
         self.nested = bool(get("nested"))
+        self.strict = bool(get("strict"))
+        self.require = _require(get("require"))
         self.read_only = bool(get("read_only"))
         self.read_only_tmpfs = get("read_only_tmpfs") is not False
         self.rootfs = bool(get("rootfs"))
@@ -173,6 +175,14 @@ class RunOptions:
 def _words(values: list[str] | None) -> list[str]:
     """A repeatable flag whose values may also be separated by commas."""
     return [word.strip() for value in values or () for word in value.split(",") if word.strip()]
+
+
+def _require(values: list[str] | None) -> list[str]:
+    if not values:
+        return []
+    from rootless.engine.options.require import parse
+
+    return parse(_words(values))
 
 
 def _path(text: str | None) -> str:
