@@ -49,20 +49,23 @@ def _open(root: int, path: bytes) -> int:
 
 def _complete(root: int, below: list[int], path: bytes) -> None:
     """Copy the metadata of the topmost directory ``path`` of ``below`` (topmost first), if there is one."""
-    for lower in below:
-        try:
-            source = _open(lower, path)
-        except OSError:
-            continue  # absent, or something else (a whiteout, a symlink) in that layer
-        try:
-            target = _open(root, path)
+    try:
+        target = _open(root, path)
+    except OSError:
+        return  # a later entry of the layer put something else in its place
+    try:
+        for lower in below:
+            try:
+                source = _open(lower, path)
+            except OSError:
+                continue  # absent, or something else (a whiteout, a symlink) in that layer
             try:
                 _copy(source, target)
             finally:
-                os.close(target)
-        finally:
-            os.close(source)
-        return
+                os.close(source)
+            return
+    finally:
+        os.close(target)
 
 
 def _copy(source: int, target: int) -> None:

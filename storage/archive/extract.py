@@ -143,13 +143,7 @@ class Extractor:
             self._replace(place, base)
             fd = os.open(base, _NEW_FILE, entry.mode & 0o777, dir_fd=place.fd)
         try:
-            if entry.sparse is None:
-                for view in reader.data():
-                    written = os.write(fd, view)
-                    while written < len(view):
-                        written += os.write(fd, view[written:])
-            else:
-                self._sparse(fd, entry, reader)
+            self._content(fd, entry, reader)
             self.bytes += entry.size
             self._attributes(fd, place, base, entry)
             time = entry.mtime_ns
@@ -158,6 +152,16 @@ class Extractor:
             os.utime(fd, ns=(time, time))
         finally:
             os.close(fd)
+
+    def _content(self, fd: int, entry: tar.Entry, reader: tar.TarReader) -> None:
+        """Write the content of a regular file, just made."""
+        if entry.sparse is not None:
+            self._sparse(fd, entry, reader)
+            return
+        for view in reader.data():
+            written = os.write(fd, view)
+            while written < len(view):
+                written += os.write(fd, view[written:])
 
     @staticmethod
     def _sparse(fd: int, entry: tar.Entry, reader: tar.TarReader) -> None:
@@ -186,10 +190,9 @@ class Extractor:
                 os.mkdir(base, entry.mode & 0o777, dir_fd=place.fd)
                 hides = True  # something was in its place: nothing of a lower directory may show through
         path = place.child(base)
+        self.tree.implicit.pop(path, None)  # also when it is new: something else may have taken its first one's place
         if new:
             self.tree.count_directory()
-        else:
-            self.tree.implicit.pop(path, None)
         if not new or hides or entry.mode & _SPECIAL or entry.uid or entry.gid or entry.xattrs or self._inherits:
             fd = os.open(base, _OPEN_DIRECTORY, dir_fd=place.fd)
             try:
@@ -273,7 +276,7 @@ class Extractor:
         """``(uid, gid, mode, owner and group are true)`` to give: no file is set-id to another's id."""
         uid, gid, uid_fits, gid_fits = self._ids.fold(entry.uid, entry.gid)
         mode = entry.mode
-        if entry.kind == tar.REGULAR:
+        if entry.kind != tar.DIRECTORY:
             if not uid_fits:
                 mode &= ~stat.S_ISUID
             if not gid_fits:

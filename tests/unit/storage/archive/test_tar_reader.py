@@ -14,54 +14,7 @@ import pytest
 from storage.archive.limits import Limits
 from storage.archive.tar_reader import Entry, TarReader, number
 from storage.errors import StorageError
-
-BLOCK = 512
-
-def block(
-    name: bytes = b"f",
-    kind: bytes = b"0",
-    size: bytes | int = 0,
-    mode: bytes = b"0000644\0",
-    uid: bytes = b"0000000\0",
-    mtime: bytes = b"00000000000\0",
-    link: bytes = b"",
-    magic: bytes = b"ustar\x0000",
-    prefix: bytes = b"",
-    tail: bytes = b"",
-    checksum: int | None = None,
-) -> bytes:
-    """One header, with every field as given."""
-    size_field = size if isinstance(size, bytes) else b"%011o\0" % size
-    head = name.ljust(100, b"\0") + mode + uid + b"0000000\0" + size_field + mtime
-    rest = kind + link.ljust(100, b"\0") + magic + bytes(32) + bytes(32) + b"0000000\0" * 2
-    rest += tail or prefix.ljust(155, b"\0")
-    whole = (head + b" " * 8 + rest).ljust(BLOCK, b"\0")
-    total = sum(whole) if checksum is None else checksum
-    return whole[:148] + b"%06o\0 " % total + whole[156:]
-
-
-def padded(data: bytes) -> bytes:
-    return data + bytes(-len(data) % BLOCK)
-
-
-def record(keyword: bytes, value: bytes) -> bytes:
-    """One PAX record."""
-    length = len(keyword) + len(value) + 3
-    while len(b"%d" % length) + len(keyword) + len(value) + 3 != length:
-        length = len(b"%d" % length) + len(keyword) + len(value) + 3
-    return b"%d %s=%s\n" % (length, keyword, value)
-
-
-def pax(*pairs: tuple[bytes, bytes], kind: bytes = b"x") -> bytes:
-    data = b"".join(record(keyword, value) for keyword, value in pairs)
-    return block(b"pax", kind, len(data)) + padded(data)
-
-
-def gnu_long(text: bytes, kind: bytes = b"L") -> bytes:
-    return block(b"././@LongLink", kind, len(text) + 1, magic=b"ustar  \0") + padded(text + b"\0")
-
-
-END = bytes(2 * BLOCK)
+from tests.support.tarbytes import BLOCK, END, block, gnu_long, padded, pax
 
 
 def read(data: bytes, limits: Limits | None = None, step: int = 0) -> list[tuple[Entry, bytes]]:
