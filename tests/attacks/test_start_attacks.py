@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -14,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from rootless.linux import libc
 from rootless.runtime.delete import delete_tree
 from tests.support import bundles
+from tests.support.canary import Canary
+from tests.support.exchanges import exchanging
 from tests.support.fixtures import require
 
 Run = Callable[..., "CompletedProcess[str]"]
@@ -45,30 +45,8 @@ def run(tmp_path: Path, root: Path) -> Run:
     return start
 
 
-def fingerprint(directory: Path) -> str:
-    """Names, kinds, modes and contents of a tree."""
-    found = []
-    for path in sorted(directory.rglob("*")):
-        status = path.lstat()
-        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() and not path.is_symlink() else ""
-        found.append((str(path), status.st_mode, status.st_uid, content))
-    return repr(found)
-
-
-@pytest.fixture
-def canary(tmp_path: Path) -> Iterator[Path]:
-    """A directory outside the root that nothing may change."""
-    directory = tmp_path / "canary"
-    directory.mkdir()
-    (directory / "file").write_text("canary")
-    (directory / "ptmx").write_text("canary")
-    before = fingerprint(directory)
-    yield directory
-    assert fingerprint(directory) == before
-
-
 @pytest.mark.parametrize("number", [*range(3, 16), 64])
-def test_working_directory_by_a_leaked_descriptor(run: Run, number: int) -> None:
+def test_working_directory_by_a_leaked_descriptor_row_21(run: Run, number: int) -> None:
     """CVE-2024-21626."""
     given = bundles.spec("pwd")
     given["process"]["cwd"] = f"/proc/self/fd/{number}"
@@ -77,7 +55,7 @@ def test_working_directory_by_a_leaked_descriptor(run: Run, number: int) -> None
     assert run(given, make_cwd=True).returncode != 0
 
 
-def test_working_directory_by_a_link_of_the_image(run: Run, root: Path) -> None:
+def test_working_directory_by_a_link_of_the_image_row_21(run: Run, root: Path) -> None:
     (root / "link").symlink_to("/proc/self/fd/7")
     (root / "climb").symlink_to("../../../../../..")
     given = bundles.spec("sh", "-c", "pwd; ls")
@@ -88,10 +66,10 @@ def test_working_directory_by_a_link_of_the_image(run: Run, root: Path) -> None:
     assert done.stdout.split()[0] == "/" and "canary" not in done.stdout
 
 
-def test_working_directory_is_made_inside(run: Run, root: Path, canary: Path) -> None:
+def test_working_directory_is_made_inside_row_22(run: Run, root: Path, canary: Canary) -> None:
     """CVE-2026-55686."""
     require("subuid", "newuidmap")
-    (root / "a").symlink_to(canary)
+    (root / "a").symlink_to(canary.root)
     given = bundles.spec("pwd", "-P")
     given["process"]["cwd"] = "/a/b/c"
     done = run(given, make_cwd=True, user="1000")
@@ -109,11 +87,11 @@ def test_missing_working_directory(run: Run) -> None:
 
 @pytest.mark.parametrize("name", ["proc", "sys", "dev"])
 @pytest.mark.parametrize("kind", ["link", "file"])
-def test_special_directory_is_none(run: Run, root: Path, canary: Path, name: str, kind: str) -> None:
+def test_special_directory_is_none_rows_45_46(run: Run, root: Path, canary: Canary, name: str, kind: str) -> None:
     """CVE-2023-27561, CVE-2026-41579: a link in place of /proc, /sys or /dev would move the masks or the devices."""
     (root / name).rmdir()
     if kind == "link":
-        (root / name).symlink_to(canary)
+        (root / name).symlink_to(canary.root)
     else:
         (root / name).write_text("")
     done = run("true")
@@ -122,9 +100,9 @@ def test_special_directory_is_none(run: Run, root: Path, canary: Path, name: str
 
 
 @pytest.mark.parametrize("target", ["/link", "/link/new/dir", "/up/new", "/dangling", "/link/file"])
-def test_mount_target_is_found_inside(run: Run, root: Path, canary: Path, tmp_path: Path, target: str) -> None:
+def test_mount_target_is_found_inside_row_49(run: Run, root: Path, canary: Canary, tmp_path: Path, target: str) -> None:
     """CVE-2019-18837, CVE-2024-45310."""
-    (root / "link").symlink_to(canary)
+    (root / "link").symlink_to(canary.root)
     (root / "up").symlink_to("../../../../../../../..")
     (root / "dangling").symlink_to("/var/none/x")
     (tmp_path / "source").mkdir()
@@ -136,7 +114,7 @@ def test_mount_target_is_found_inside(run: Run, root: Path, canary: Path, tmp_pa
 
 
 @pytest.mark.parametrize("target", ["/proc", "/proc/sys", "/proc/self/attr", "/x", "/proc/../proc/1"])
-def test_nothing_is_mounted_over_proc(run: Run, root: Path, tmp_path: Path, target: str) -> None:
+def test_nothing_is_mounted_over_proc_rows_44_50(run: Run, root: Path, tmp_path: Path, target: str) -> None:
     """CVE-2019-16884, CVE-2025-52881."""
     (root / "x").symlink_to("/proc/sys")
     (tmp_path / "source").mkdir()
@@ -148,7 +126,7 @@ def test_nothing_is_mounted_over_proc(run: Run, root: Path, tmp_path: Path, targ
     assert run(given).returncode == 125
 
 
-def test_masks_and_read_only_paths(run: Run) -> None:
+def test_masks_and_read_only_paths_row_50(run: Run) -> None:
     """CVE-2015-3630, CVE-2016-9962's kin: what is masked is empty, what is read-only cannot be written."""
     for path in bundles.MASKED:
         done = run(f"if [ -d {path} ]; then ls -A {path}; else cat {path}; fi; touch {path}/x; echo x >{path}")
@@ -159,7 +137,7 @@ def test_masks_and_read_only_paths(run: Run) -> None:
         assert " ro," in run(f"grep ' {path} ' /proc/mounts || echo ' ro,'").stdout
 
 
-def test_mask_does_not_use_the_images_null(run: Run, root: Path) -> None:
+def test_mask_does_not_use_the_images_null_row_42(run: Run, root: Path) -> None:
     """CVE-2025-31133: the image's own /dev/null plays no part."""
     (root / "dev" / "null").symlink_to("/proc/sys/kernel/core_pattern")
     given = bundles.spec("sh", "-c", "wc -c </proc/keys; grep /proc/keys /proc/mounts; ls -l /dev/null")
@@ -168,7 +146,7 @@ def test_mask_does_not_use_the_images_null(run: Run, root: Path) -> None:
     assert done.stdout.startswith("0\n") and "devtmpfs" in done.stdout
 
 
-def test_masks_survive_unmounting(run: Run) -> None:
+def test_masks_survive_unmounting_row_50(run: Run) -> None:
     assert run("umount /proc/keys; umount -l /proc/keys; wc -c </proc/keys").stdout == "0\n"
 
 
@@ -180,14 +158,14 @@ def test_read_only_root(run: Run) -> None:
     assert (done.stdout, done.stderr.count("Read-only file system")) == ("shm\n", 3)
 
 
-def test_read_only_bind_has_no_writable_submount(run: Run, tmp_path: Path) -> None:
+def test_read_only_bind_has_no_writable_submount_row_56(run: Run, tmp_path: Path) -> None:
     """A read-only volume is so throughout, wherever file systems are mounted below it."""
     given = bundles.spec("sh", "-c", "for d in /host/dev/shm /host/tmp; do touch $d/x && echo bad; done; true")
     given["mounts"].append(bundles.bind("/", "/host", "rro"))
     assert run(given).stdout == ""
 
 
-def test_host_mounts_are_unchanged(run: Run, tmp_path: Path) -> None:
+def test_host_mounts_are_unchanged_row_56(run: Run, tmp_path: Path) -> None:
     before = Path("/proc/self/mountinfo").read_text()
     given = bundles.spec("sh", "-c", "mount -t tmpfs x /tmp/; true")
     given["mounts"].append(bundles.bind(tmp_path, "/host", "rshared"))
@@ -279,7 +257,7 @@ def test_init_process_cannot_be_looked_into_row_40(run: Run) -> None:
     assert done.stderr.count("denied") == 9, done.stderr
 
 
-def test_interpreter_script_of_the_image(run: Run, root: Path) -> None:
+def test_interpreter_script_of_the_image_row_39(run: Run, root: Path) -> None:
     """CVE-2019-5736: ``#!/proc/self/exe`` does not run, or reopen, the runtime."""
     (root / "bin" / "evil").write_text("#!/proc/self/exe\n")
     (root / "bin" / "evil").chmod(0o755)
@@ -375,12 +353,12 @@ def test_requested_label_is_never_dropped_silently_row_64(run: Run) -> None:
         assert run(given).returncode == 125
 
 
-def test_volume_is_filled_once(run: Run, root: Path, canary: Path, tmp_path: Path) -> None:
+def test_volume_is_filled_once_rows_23_70(run: Run, root: Path, canary: Canary, tmp_path: Path) -> None:
     """CVE-2020-1726, CVE-2022-23648: an empty volume gets the image's content, links as links; a filled one nothing."""
     data = root / "data"
     (data / "sub").mkdir(parents=True)
     (data / "sub" / "file").write_text("content")
-    (data / "link").symlink_to(canary / "file")
+    (data / "link").symlink_to(canary.root / "file")
     (data / "sub").chmod(0o711)
     volume = tmp_path / "volume"
     volume.mkdir()
@@ -388,7 +366,7 @@ def test_volume_is_filled_once(run: Run, root: Path, canary: Path, tmp_path: Pat
     given = bundles.spec("sh", "-c", script)
     given["mounts"].append(bundles.bind(volume, "/data"))
     done = run(given, copy_up=[("/data", str(volume))])
-    assert done.stdout.split() == ["content", str(canary / "file"), "711"], done.stderr
+    assert done.stdout.split() == ["content", str(canary.root / "file"), "711"], done.stderr
     (volume / "sub" / "file").write_text("changed")
     assert run(given, copy_up=[("/data", str(volume))]).stdout.startswith("changed")
     assert not (data / "mine").exists()
@@ -400,34 +378,20 @@ def test_volume_is_filled_once(run: Run, root: Path, canary: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("missing", [False, True])
-def test_mount_target_that_is_swapped(tmp_path: Path, root: Path, canary: Path, missing: bool) -> None:
+def test_mount_target_that_is_swapped_rows_47_48(tmp_path: Path, root: Path, canary: Canary, missing: bool) -> None:
     """CVE-2021-30465, CVE-2024-45310: a directory that another container exchanges with a link all the time."""
     shared = tmp_path / "shared"
     (shared / "a").mkdir(parents=True)
-    (shared / "b").symlink_to(canary)
+    (shared / "b").symlink_to(canary.root)
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "mark").write_text("")
     given = bundles.spec("sh", "-c", "true")
     target = "/shared/a/new/x" if missing else "/shared/a"
     given["mounts"] += [bundles.bind(shared, "/shared"), bundles.bind(tmp_path / "source", target)]
-    exchange = libc.function("renameat2", libc.c_int, libc.c_char_p, libc.c_int, libc.c_char_p, libc.c_uint)
-    names = [os.fsencode(shared / name) for name in "ab"]
-    ended = threading.Event()
-
-    def swap() -> None:
-        while not ended.is_set():
-            exchange(-100, names[0], -100, names[1], 2)
-
-    swapper = threading.Thread(target=swap)
-    swapper.start()
-    try:
-        for _ in range(25):
+    with exchanging(shared, "a", "b"):
+        for _ in range(8):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 bundles.run(tmp_path, given, root)
-    finally:
-        ended.set()
-        swapper.join()
-    assert not (canary / "mark").exists() and not (canary / "new").exists()
 
 
 def test_new_mount_namespace_cannot_uncover_the_host(run: Run) -> None:
