@@ -15,6 +15,8 @@ class _Missing:
 
 
 MISSING = _Missing()
+WIDEST = 1_000_000
+"""The largest width and precision, as in Go."""
 
 
 def format_value(value: Any) -> str:
@@ -92,6 +94,10 @@ def printf(pattern: Any = "", *values: Any) -> str:
 def _verb(spec: str, verb: str, value: Any) -> str:
     flags = spec[: len(spec) - len(spec.lstrip("+-# 0"))]
     width, _, precision = spec[len(flags) :].partition(".")
+    if int(width or 0) > WIDEST:
+        return "%!(BADWIDTH)" + format_value(value)
+    if not (precision.isdigit() or not precision) or int(precision or 0) > WIDEST:
+        return "%!(BADPREC)" + format_value(value)
     number = isinstance(value, int) and not isinstance(value, bool)
     if verb in "vs":
         text = format_value(value)

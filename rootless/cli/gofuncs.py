@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rootless.cli.gofmt import MISSING, format_value
+from rootless.cli.gofmt import MISSING, WIDEST, format_value
 from storage import jsonfast
 
 TYPE_CHECKING = False
@@ -112,6 +112,8 @@ def _title(value: Any) -> str:
 
 
 def _pad(value: Any, before: int, after: int) -> str:
+    if max(before, after) > WIDEST:
+        raise TemplateError(f"cannot pad by more than {WIDEST}")
     return " " * before + _text(value) + " " * after if value else ""
 
 

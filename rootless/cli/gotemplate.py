@@ -143,7 +143,7 @@ class _Evaluation:
             if name in ("and", "or"):
                 return self._short_circuit(name, operands[1:], dot, piped)
             arguments = [self._value(operand, dot) for operand in operands[1:]] + piped
-            return printf(*arguments) if name == "printf" else FUNCTIONS[name](*arguments)
+            return _call(printf if name == "printf" else FUNCTIONS[name], arguments, name)
         value = self._raw(first, dot)
         arguments = [self._value(operand, dot) for operand in operands[1:]] + piped
         if callable(value):
@@ -182,11 +182,13 @@ class _Evaluation:
         return _field(self._value(node[1], dot), node[2])
 
 
-def _call(function: Any, arguments: list[Any]) -> Any:
+def _call(function: Any, arguments: list[Any], name: str = "a method") -> Any:
     try:
         return function(*arguments)
-    except TypeError as error:
-        raise TemplateError(f"wrong number of arguments for method: {error}") from None
+    except TemplateError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TemplateError(f"wrong arguments for {name}: {error}") from None
 
 
 def _child(parent: dict[str, Any], key: str) -> Any:

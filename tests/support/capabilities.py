@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib.util
 import os
 import shutil
 import stat
@@ -379,3 +380,10 @@ def _strace() -> Finding:
 @_capability("gcc", "small C programs that attack or measure")
 def _gcc() -> Finding:
     return _program("gcc", "--version")
+
+
+@_capability("atheris", "coverage-guided fuzzing")
+def _atheris() -> Finding:
+    if importlib.util.find_spec("atheris") is None:
+        return Finding(False, "the package atheris is not installed (it has none for every version of Python)")
+    return Finding(True, "installed")

@@ -1,0 +1,1 @@
+"""Generated input for what reads bytes from outside: hypothesis (test_*.py) and coverage-guided targets (targets/)."""
