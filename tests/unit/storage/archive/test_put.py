@@ -28,7 +28,7 @@ def put(target: Path, data: bytes, path: str = "", **more: object) -> Putter:
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["host", "container"])
-@pytest.mark.parametrize("attack", attacks.ALL, ids=lambda attack: attack.name)
+@pytest.mark.parametrize("attack", attacks.ALL, ids=str)
 def test_attack(attack: attacks.Attack, inside: bool, tmp_path: Path) -> None:
     canary = Canary(tmp_path / "canary")
     aimed = attacks.aimed(attack, str(canary.root))
