@@ -58,6 +58,7 @@ _HINTS = {
     errno.EDQUOT: "your disk quota is used up: free some space, for example with `rootless system prune`",
     errno.EROFS: "the file system is mounted read-only: use another store with --root",
     errno.ENOLCK: "the file system has no locks: use a store on a local disk with --root",
+    errno.EOPNOTSUPP: "the file system lacks what is needed here: use a store on a local disk with --root",
     errno.EMFILE: "raise the limit of open files with `ulimit -n`",
 }
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 from storage import sys as calls
 from storage.archive.xattrs import is_steering
+from storage.metadata import attributes, own
 
 _RESOLVE = calls.RESOLVE_BENEATH | calls.RESOLVE_NO_SYMLINKS | calls.RESOLVE_NO_MAGICLINKS
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -70,8 +71,8 @@ def _complete(root: int, below: list[int], path: bytes) -> None:
 
 def _copy(source: int, target: int) -> None:
     status = os.fstat(source)
-    os.fchown(target, status.st_uid, status.st_gid)
-    for name in os.listxattr(source):
+    own(target, status.st_uid, status.st_gid)
+    for name in attributes(source):
         if not is_steering(os.fsencode(name)):
             os.setxattr(target, name, os.getxattr(source, name))
     os.fchmod(target, stat.S_IMODE(status.st_mode))

@@ -21,7 +21,7 @@ def publish(layout: Layout, build: str, keys: list[str]) -> list[str]:
         new = []
         for key in keys:
             try:
-                calls.renameat2(calls.AT_FDCWD, f"{build}/{key}", layers_fd, key, calls.RENAME_NOREPLACE)
+                calls.rename_new(f"{build}/{key}", layers_fd, key)
             except FileExistsError:
                 continue
             link(layout, key)

@@ -7,6 +7,7 @@ milliseconds to load).
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 
@@ -68,6 +69,25 @@ def openat2(dirfd: int, path: bytes | str, flags: int, resolve: int, mode: int =
 def renameat2(old_dirfd: int, old: bytes | str, new_dirfd: int, new: bytes | str, flags: int) -> None:
     """renameat2(2) with RENAME_NOREPLACE."""
     _check(_renameat2(old_dirfd, os.fsencode(old), new_dirfd, os.fsencode(new), flags), new)
+
+
+def rename_new(old: bytes | str, new_dirfd: int, new: bytes | str) -> None:
+    """Rename a directory that has something in it to a name that nothing has. Raises FileExistsError.
+
+    File systems on which no rename can be told that (NFS, FUSE) replace a directory by another only if it is empty.
+    """
+    try:
+        renameat2(AT_FDCWD, old, new_dirfd, new, RENAME_NOREPLACE)
+        return
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS):
+            raise
+    try:
+        os.rename(old, new, dst_dir_fd=new_dirfd)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new) from error
+        raise
 
 
 def syncfs(fd: int) -> None:

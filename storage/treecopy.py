@@ -14,6 +14,7 @@ from collections.abc import Container
 from storage import sys as calls
 from storage.archive.tree import remove
 from storage.archive.xattrs import OPAQUE, Shift, is_steering, shifted_acl
+from storage.metadata import attributes, own, own_entry
 from storage.ownership import OwnersWriter
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -192,8 +193,8 @@ class TreeCopy:
 
     def _metadata(self, source: int, target: int, status: os.stat_result, path: str) -> None:
         uid, gid = self._owner(status, path)
-        os.fchown(target, uid, gid)
-        for name in os.listxattr(source):
+        own(target, uid, gid)
+        for name in attributes(source):
             if is_steering(os.fsencode(name)) and (self._flatten or name != OPAQUE):
                 continue
             os.setxattr(target, name, self._attribute(name, os.getxattr(source, name)))
@@ -202,7 +203,7 @@ class TreeCopy:
 
     def _unopened_metadata(self, target: int, name: str, status: os.stat_result, path: str) -> None:
         uid, gid = self._owner(status, path)
-        os.chown(name, uid, gid, dir_fd=target, follow_symlinks=False)
+        own_entry(target, name, uid, gid)
         if not stat.S_ISLNK(status.st_mode):
             os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=target)
         times = (status.st_atime_ns, status.st_mtime_ns)

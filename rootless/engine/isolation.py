@@ -54,8 +54,9 @@ def line(got: str, why: str, *, less: bool = False, has: Iterable[str] = ()) -> 
     return {"Got": got, "Why": why, "Less": less, "Has": sorted(has)}
 
 
-def user_ids(uids: Sequence[Row], gids: Sequence[Row], mode: str) -> Line:
-    """By the maps of a container's ids; ``mode``: of ``--userns``, empty where nothing was asked for."""
+def user_ids(uids: Sequence[Row], gids: Sequence[Row], mode: str, *, nested: bool = False) -> Line:
+    """By the maps of a container's ids; ``mode``: of ``--userns``, empty where nothing was asked for; ``nested``: the
+    caller is in a user namespace himself."""
     count = min(sum(row[2] for row in uids), sum(row[2] for row in gids))
     got = f"{count} user ids" if count > 1 else "one user id"
     has = ["ids", "ids.range"] if count > 1 else ["ids"]
@@ -67,6 +68,8 @@ def user_ids(uids: Sequence[Row], gids: Sequence[Row], mode: str) -> Line:
     if count == 1:
         return line(got, "the user had no range in /etc/subuid that could be mapped", less=True, has=has)
     if all(inside == outside for inside, outside, _ in uids):
+        if nested:
+            return line(f"{got}, those of the container that this is in", "its root has them all", has=has)
         return line(f"{got}, those of the machine", "root has no range in /etc/subuid", less=True, has=["ids.range"])
     return line(got, "the ranges of /etc/subuid", less=count < ENOUGH, has=has)
 

@@ -11,6 +11,7 @@ reach the loopback addresses of the host. A helper lives as long as the process 
 
 from __future__ import annotations
 
+import errno
 import os
 
 from rootless.errors import RootlessError, UsageError
@@ -118,11 +119,18 @@ def _with_helper(kind: str, rest: str, published: bool) -> Network:
 
 
 def tunnel() -> str:
-    """Why no helper can make its device, found by opening what makes it; empty where it can."""
+    """Why no helper can make its device in a container, found by trying what that takes; empty where it can."""
     try:
         os.close(os.open(_TUN, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
     except OSError as error:
         return f"{_TUN} cannot be opened: {error.strerror}"
+    from rootless.linux.libc import setns
+
+    try:
+        setns(-1, 0)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.ENOSYS):
+            return "a system call filter forbids to enter namespaces"
     return ""
 
 

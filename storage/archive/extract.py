@@ -8,6 +8,7 @@ attribute ``user.overlay.opaque``.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -235,13 +236,13 @@ class Extractor:
         if stat.S_ISDIR(target.st_mode) or stat.S_ISCHR(target.st_mode):
             raise missing
         try:
-            os.link(names[-1], base, src_dir_fd=source.fd, dst_dir_fd=place.fd, follow_symlinks=False)
+            _link(source, names[-1], place, base)
         except FileExistsError:
             if os.path.samestat(os.lstat(base, dir_fd=place.fd), target):
                 return
             self._replace(place, base)
             try:
-                os.link(names[-1], base, src_dir_fd=source.fd, dst_dir_fd=place.fd, follow_symlinks=False)
+                _link(source, names[-1], place, base)
             except FileNotFoundError:
                 raise missing from None
         self._owners.link(place.child(base), source.child(names[-1]))
@@ -358,3 +359,17 @@ class Extractor:
             if self.tree.retired:
                 self.tree.tidy()
         self._owners.flush()
+
+
+def _link(source: Place, name: bytes, place: Place, base: bytes) -> None:
+    """A further name of a file. Raises StorageError where the file system has no hard links."""
+    try:
+        os.link(name, base, src_dir_fd=source.fd, dst_dir_fd=place.fd, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        path = shown(os.fsdecode(place.child(base)))
+        raise StorageError(
+            f"cannot unpack {path}: it is a hard link, and the file system of the store has none",
+            "use a store on a local disk with --root",
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rootless.cgroups.devices import is_in_user_namespace
 from rootless.engine import isolation
 from rootless.engine.containers import resources
 
@@ -72,7 +73,7 @@ def shown(record: Object, spec: Object, current: Status) -> Lines:
 def _lines(facts: Object, uids: Any, gids: Any, network: Network, cgroup: Line) -> Lines:
     options = facts.get("options", {})
     return {
-        "UserIDs": isolation.user_ids(uids, gids, facts.get("userns", "")),
+        "UserIDs": isolation.user_ids(uids, gids, facts.get("userns", ""), nested=is_in_user_namespace()),
         "RootFS": isolation.root_fs(facts.get("driver", ""), facts.get("driver_why", "")),
         "Network": isolation.network(facts["network"], network.kind, network.why),
         "Cgroup": cgroup,

@@ -73,6 +73,15 @@ def profiles() -> str:
     return as_root(f"sh contrib/apparmor/install {shlex.quote(launcher)}")
 
 
+def device(module: str, path: str) -> tuple[str, str]:
+    """How a device comes here, as a command and advice: in a container it is for whoever starts that."""
+    from rootless.cgroups.devices import is_in_user_namespace
+
+    if is_in_user_namespace():
+        return "", f"start the container that this is in with --device {path}"
+    return as_root(f"modprobe {module}", f"chmod 666 {path}"), ""
+
+
 def opens(path: str) -> str:
     """Why a device cannot be opened for reading and writing; empty where it can."""
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rootless.engine.doctor.check import BROKEN, LESS, OK, Check, as_root, opens, package
+from rootless.engine.doctor.check import BROKEN, LESS, OK, Check, device, opens, package
 from rootless.errors import RootlessError
 from storage.errors import StorageError
 
@@ -52,7 +52,7 @@ def fuse(has_overlay: bool) -> Check:
     path = helper("fuse-overlayfs")
     told = opens("/dev/fuse")
     if told:
-        command, advice = as_root("modprobe fuse", "chmod 666 /dev/fuse"), ""
+        command, advice = device("fuse", "/dev/fuse")
     elif not path:
         told = "fuse-overlayfs is not installed"
         command, advice = package("fuse-overlayfs")

@@ -20,6 +20,7 @@ def checks() -> Iterator[Check]:
     yield kernel()
     yield user_namespace()
     yield ids()
+    yield procfs()
     yield runtime_directory()
 
 
@@ -55,6 +56,7 @@ def user_namespace() -> Check:
 def ids() -> Check:
     """How many ids a container has."""
     from rootless import idmaps, userns
+    from rootless.cgroups.devices import is_in_user_namespace
     from rootless.paths import helper
 
     name = "subordinate ids"
@@ -63,6 +65,8 @@ def ids() -> Check:
     first = 100000 + (os.getuid() % 10000) * ENOUGH
     ranges = f"{first}-{first + ENOUGH - 1}"
     add = as_root(f"usermod --add-subuids {ranges} --add-subgids {ranges} {user()}")
+    if os.geteuid() == 0 and found.name and is_in_user_namespace():
+        return Check(name, OK, f"{count} ids, all of the container that this is in")
     if os.geteuid() == 0 and found.name:
         told, cost = "root has no range in /etc/subuid and /etc/subgid", "containers see the machine's own ids"
         return Check(name, LESS, told, cost, command=add)
@@ -85,6 +89,38 @@ def ids() -> Check:
         advice = "run it outside of the container or of the no_new_privs process that it is in"
         return Check(name, LESS, "newuidmap has no power here", alone, advice=advice)
     return Check(name, OK, f"{count} ids in a container")
+
+
+def procfs() -> Check:
+    """Whether a container can have a procfs of its own: the kernel makes none where parts of the caller's are hidden.
+    """
+    from rootless import idmaps, userns
+
+    try:
+        refused = userns.run_in_userns(_mount_proc, idmaps.default_map(), mount_ns=True).decode()
+    except (RootlessError, OSError) as error:
+        refused = getattr(error, "message", "") or str(error)
+    if not refused:
+        return Check("procfs", OK, "containers have their own")
+    advice = "start the container that this is in with --security-opt unmask=ALL"
+    return Check("procfs", LESS, refused, "containers start with --pid=host only", advice=advice)
+
+
+def _mount_proc() -> bytes:
+    """Mount a procfs of a new pid namespace; why not, or nothing."""
+    from rootless.linux.libc import CLONE_NEWPID, unshare
+    from rootless.linux.mountapi import new_mount
+
+    unshare(CLONE_NEWPID)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            new_mount("proc", [], 0)
+            code = 0
+        finally:
+            os._exit(code)
+    return b"" if os.waitpid(child, 0)[1] == 0 else b"parts of /proc are hidden here"
 
 
 def runtime_directory() -> Check:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rootless.engine.doctor.check import LESS, OK, Check, as_root, package
+from rootless.engine.doctor.check import LESS, OK, Check, device, package
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ def tun() -> Check:
     why = tunnel()
     if not why:
         return Check("tun", OK, "/dev/net/tun opens")
-    return Check("tun", LESS, why, _COST, command=as_root("modprobe tun", "chmod 666 /dev/net/tun"))
+    command, advice = device("tun", "/dev/net/tun")
+    if "filter" in why:
+        command, advice = "", "start the container that this is in with --security-opt seccomp=unconfined"
+    return Check("tun", LESS, why, _COST, command=command, advice=advice)
 
 
 def helpers() -> Check:
