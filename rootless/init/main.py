@@ -32,6 +32,7 @@ from rootless.linux.libc import (
     CLONE_NEWPID,
     CLONE_NEWTIME,
     CLONE_NEWUSER,
+    CLONE_NEWUTS,
     MS_REC,
     MS_SHARED,
     MS_SLAVE,
@@ -191,7 +192,13 @@ def start(
 
     # 12. Names and the loopback interface of the namespaces.
     if plan.hostname:
-        libc.sethostname(plan.hostname)
+        try:
+            libc.sethostname(plan.hostname)
+        except PermissionError:
+            if not plan.namespaces & CLONE_NEWUTS:
+                raise
+            # The namespace is the container's own, so that only a filter can forbid it: that of an outer container.
+            site.notes.append("the host name is the caller's: a system call filter forbids to change it")
     if plan.domainname:
         libc.setdomainname(plan.domainname)
     if plan.namespaces & CLONE_NEWNET:

@@ -88,11 +88,10 @@ class Channel:
     def receive(self) -> tuple[int, tuple[Value, ...]]:
         """Wait for a message: its kind (``CLOSED`` at the end) and its values, the last a passed descriptor."""
         try:
-            data, ancillary, _, _ = self._socket.recvmsg(
-                _LIMIT, _socket.CMSG_SPACE(_FD_SIZE), _socket.MSG_CMSG_CLOEXEC
-            )
+            data, ancillary = self._receive()
         except ConnectionResetError:
-            return CLOSED, ()
+            # Told once, where the other side ended without reading all: before what it had sent, which is still here.
+            data, ancillary = self._receive()
         if not data:
             return CLOSED, ()
         values: tuple[Value, ...] = marshal.loads(data[1:]) if len(data) > 1 else ()
@@ -100,6 +99,11 @@ class Channel:
             if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
                 values += (int.from_bytes(payload[:_FD_SIZE], sys.byteorder),)
         return data[0], values
+
+    def _receive(self) -> tuple[bytes, list[tuple[int, int, bytes]]]:
+        space = _socket.CMSG_SPACE(_FD_SIZE)
+        data, ancillary, _, _ = self._socket.recvmsg(_LIMIT, space, _socket.MSG_CMSG_CLOEXEC)
+        return data, ancillary
 
     def take_over(self, other: Channel) -> None:
         """Go on with the connection of ``other``; the own one is closed."""
