@@ -48,6 +48,11 @@ class IdMap:
         own = os.geteuid()
         return any(outside <= own < outside + length for _, outside, length in self.uids)
 
+    def may_change(self, status: os.stat_result) -> bool:
+        """Whether root inside has power over a file of the host, or anybody may write to it."""
+        owner = any(outside <= status.st_uid < outside + length for _, outside, length in self.uids)
+        return owner or bool(status.st_mode & 0o022)
+
     def host_uid(self, inside: int) -> int | None:
         """The host's id of a container's user id, or ``None`` if it is not mapped."""
         return _outside(self.uids, inside)

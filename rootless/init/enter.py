@@ -21,7 +21,7 @@ import os
 
 from rootless.errors import RootlessError
 from rootless.init import confine, directory, process, wire
-from rootless.init.execute import execute
+from rootless.init.execute import execute, find
 from rootless.init.failure import report
 from rootless.init.identity import resolve
 from rootless.init.plan import Capabilities
@@ -63,15 +63,15 @@ class Entry:
     cgroup.procs, opened for writing. ``for_root`` and ``for_others``: the powers of uid 0 and of every other user.
     ``preserved``: descriptors that the program gets beside 0, 1 and 2, under their numbers. ``terminal``: it gets one
     of the container's own, of ``console_size`` (rows, columns). ``owned``: the program ends with the caller, and
-    what is orphaned below it becomes its child instead of the container's. ``proc``: the host's procfs. ``notes``: what
-    was left out.
+    what is orphaned below it becomes its child instead of the container's. ``proc``: the host's procfs. ``airlock``:
+    the container may change the file of this interpreter. ``notes``: what was left out.
     """
 
     __slots__ = (
-        "apparmor", "arguments", "attributes", "capabilities", "cgroup", "cgroup_procs", "console_size", "cwd",
-        "environment", "for_others", "for_root", "idmap", "limits", "listener", "namespaces", "no_new_privileges",
-        "notes", "oom_score_adj", "owned", "persona", "pid", "pidfd", "preserved", "proc", "seccomp", "selinux",
-        "terminal", "user",
+        "airlock", "apparmor", "arguments", "attributes", "capabilities", "cgroup", "cgroup_procs", "console_size",
+        "cwd", "environment", "for_others", "for_root", "idmap", "limits", "listener", "namespaces",
+        "no_new_privileges", "notes", "oom_score_adj", "owned", "persona", "pid", "pidfd", "preserved", "proc",
+        "seccomp", "selinux", "terminal", "user",
     )  # fmt: skip
 
     def __init__(
@@ -121,6 +121,7 @@ class Entry:
         self.cgroup_procs = -1
         self.proc = -1
         self.owned = False
+        self.airlock = False
         # Found on the way.
         self.capabilities = Capabilities()
         self.no_new_privileges = False
@@ -254,6 +255,11 @@ def _become(entry: Entry, caller: Channel, streams: tuple[int, int, int]) -> NoR
         os.set_inheritable(fd, True)
 
     # 4. The working directory, as root if root may; limits, ids, capabilities.
+    airlock = None
+    if entry.airlock:
+        from rootless.init.airlock import Airlock  # loaded before the fork
+
+        airlock = Airlock()
     inside = directory.try_directory(cwd)
     if entry.persona is not None:
         libc.personality(entry.persona)
@@ -282,7 +288,12 @@ def _become(entry: Entry, caller: Channel, streams: tuple[int, int, int]) -> NoR
         from rootless.linux.lsm import label_next_program  # loaded before the fork
 
         label_next_program(entry.proc, entry.apparmor, entry.selinux)
-    _close_all_but({caller.fileno(), *entry.preserved})
+    path = find(words, environment)
+    kept = {caller.fileno(), *entry.preserved}
+    if airlock:
+        caller.send(wire.AIRLOCK, words[0], fd=airlock.reader)
+        kept |= airlock.descriptors()
+    _close_all_but(kept)
     if entry.listener:
         from rootless.init.listener import collect, watch  # loaded before the fork
 
@@ -292,7 +303,7 @@ def _become(entry: Entry, caller: Channel, streams: tuple[int, int, int]) -> NoR
     else:
         confine.lock(entry)
     signals.reset()
-    execute(words, environment)
+    execute(path, words, environment, airlock)
 
 
 def _become_root(entry: Entry) -> None:

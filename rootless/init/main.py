@@ -19,7 +19,7 @@ import os
 from rootless.errors import RootlessError
 from rootless.init import confine, network, ops, wire
 from rootless.init.directory import check_inside, open_directory, try_directory
-from rootless.init.execute import check, execute
+from rootless.init.execute import execute, find
 from rootless.init.failure import report
 from rootless.init.identity import account_files, resolve
 from rootless.init.masks import make_read_only, mask
@@ -55,6 +55,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from rootless.init.airlock import Airlock
     from rootless.init.identity import Identity
     from rootless.init.plan import Plan
     from rootless.init.wire import Channel, Detached
@@ -215,6 +216,7 @@ def start(
     libc.close_on_exec_from(3 + plan.preserve_fds)
 
     # 15. Limits, ids, capabilities; the death signal is forgotten when ids change.
+    airlock = make_airlock(plan)
     confine.apply_limits(plan.limits, site)
     confine.drop_ids(plan, identity, site)
     if guardian:
@@ -232,7 +234,7 @@ def start(
         environment[b"HOME"] = os.fsencode(identity.home or "/")
     arguments = [os.fsencode(argument) for argument in plan.arguments]
     if detached and detached.gate >= 0:
-        check(arguments, environment)
+        find(arguments, environment)
     caller.send(wire.READY, identity.uid, identity.gid, identity.home, identity.groups, site.notes, fd=master)
     if master is not None:
         os.close(master)
@@ -240,8 +242,11 @@ def start(
         state = wait_at_gate(caller, detached.gate)
     else:
         state = bytes_of(expect(caller, wire.START))
-    run_container_hooks(plan, "startContainer", state)
-    # 17. The label and the filter last, then the program.
+    run_container_hooks(plan, "startContainer", state, airlock)
+    # 17. The program is looked for as its user; the label and the filter last.
+    path = find(arguments, environment)
+    if airlock:
+        caller.send(wire.AIRLOCK, arguments[0], fd=airlock.reader)
     if attributes >= 0:
         from rootless.linux.lsm import label_next_program  # loaded before the fork
 
@@ -259,7 +264,16 @@ def start(
     if plan.terminal:
         take_terminal()
     signals.reset()
-    execute(arguments, environment)
+    execute(path, arguments, environment, airlock)
+
+
+def make_airlock(plan: Plan) -> Airlock | None:
+    """What is executed before the program, where the container may change the file of this interpreter."""
+    if not plan.airlock:
+        return None
+    from rootless.init.airlock import Airlock  # loaded before the fork
+
+    return Airlock()
 
 
 def wait_at_gate(caller: Channel, gate: int) -> bytes:
@@ -298,13 +312,13 @@ def let_look(plan: Plan, caller: Channel, site: ops.Site) -> bytes:
     return bytes_of(values)
 
 
-def run_container_hooks(plan: Plan, moment: str, state: bytes) -> None:
+def run_container_hooks(plan: Plan, moment: str, state: bytes, airlock: Airlock | None = None) -> None:
     """Run the hooks of a moment inside the container's namespaces."""
     hooks = plan.hooks.get(moment)
     if hooks:
         from rootless.init.hooks import run_hooks  # loaded before the fork
 
-        run_hooks(hooks, moment, state)
+        run_hooks(hooks, moment, state, airlock)
 
 
 def open_attributes(plan: Plan) -> int:

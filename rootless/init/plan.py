@@ -90,11 +90,12 @@ class Listener:
 class Plan:
     """A container's start, ready to be executed. :meth:`describe` prints it, one line a step.
 
-    ``foreign`` is found at the launch: the caller's id is not in the map.
+    Found at the launch are ``foreign``: the caller's id is not in the map; and ``airlock``: the container may change
+    the file of this interpreter.
     """
 
     __slots__ = (
-        "apparmor", "arguments", "attributes", "capabilities", "cleanup", "console_size", "copy_up", "cwd",
+        "airlock", "apparmor", "arguments", "attributes", "capabilities", "cleanup", "console_size", "copy_up", "cwd",
         "domainname", "environment", "files_dir", "foreign", "fuse_overlayfs", "hooks", "hostname", "idmap",
         "idmapped", "joined", "keep_keyring", "limits", "listener", "make_cwd", "masked", "memory_policy",
         "namespaces", "net_devices", "no_new_privileges", "no_pivot", "oom_score_adj", "operations", "passwd_entry",
@@ -197,6 +198,7 @@ class Plan:
         self.warnings = warnings or []
         self.wait_attached = bool(hooks)
         self.foreign = False
+        self.airlock = False
 
     def describe(self) -> list[str]:
         """The plan as lines, in the order of execution; the environment by its names alone, it may hold secrets."""

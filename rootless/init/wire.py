@@ -16,6 +16,7 @@
       │ ── ATTACHED ─────────────────────────────────────────► │
       │ ◄───────────────────────────────────────────── READY ─ │ with the terminal's descriptor
       │ ── START ────────────────────────────────────────────► │ execve: the socket closes
+      │ ◄─────────────────────────────────────────── AIRLOCK ─ │ only with one: its report
       │ ◄────────────────────────────────────────── LISTENER ─ │ only with a filter that asks another program
       │ ◄──── EXITED ─────────── │  on the socket of its own, which is the caller's lifeline too
 
@@ -38,9 +39,10 @@ if TYPE_CHECKING:
     Value = str | bytes | int | None | list[str] | list[int]
 
 UNSHARED, INIT, NAMESPACES, MAPPED, ATTACHED, READY, START, FAILED, EXITED, PLACE, MOUNTED, LISTENER = range(1, 13)
+AIRLOCK = 13
 NAMES = (
     "CLOSED", "UNSHARED", "INIT", "NAMESPACES", "MAPPED", "ATTACHED", "READY", "START", "FAILED", "EXITED", "PLACE",
-    "MOUNTED", "LISTENER",
+    "MOUNTED", "LISTENER", "AIRLOCK",
 )  # fmt: skip
 CLOSED = 0
 _LIMIT = 1 << 16

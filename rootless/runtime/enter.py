@@ -10,11 +10,12 @@ import gc
 import os
 import select
 
-from rootless.errors import CannotInvokeError, CommandNotFoundError, RootlessError
+from rootless.errors import RootlessError
 from rootless.idmaps import IdMap, read
 from rootless.init import enter as joiner
 from rootless.init import wire
 from rootless.init.enter import Entry, Powers
+from rootless.init.failure import await_program, failure
 from rootless.linux import libc, signals
 from rootless.linux.libc import PR_SET_CHILD_SUBREAPER, prctl
 from rootless.linux.pidfd import pidfd_open, pidfd_send_signal
@@ -206,17 +207,21 @@ class Joined:
 
     def start(self) -> None:
         """Let the program start. Raises ``RootlessError`` with exit code 126 or 127 if it cannot be executed."""
-        self._channel.send(wire.START)
-        kind, values = self._channel.receive()
-        if kind == wire.LISTENER and self._listener and isinstance(values[-1], int):
+
+        def pass_on(descriptor: int) -> None:
             from rootless.runtime.listener import forward
 
-            forward(self._listener, self._state, values[-1], self.pid)
-            kind, values = self._channel.receive()
-        self._channel.close()
-        if kind == wire.FAILED:
-            self.wait()
-            raise _failure(values)
+            assert self._listener
+            forward(self._listener, self._state, descriptor, self.pid)
+
+        self._channel.send(wire.START)
+        try:
+            await_program(self._channel, pass_on if self._listener else None)
+        except RootlessError:
+            self.close()
+            raise
+        finally:
+            self._channel.close()
 
     def kill(self, signal: int) -> bool:
         """Send it a signal. ``False``: it has ended."""
@@ -261,6 +266,7 @@ def enter(
     entry.pid, entry.pidfd, entry.namespaces, entry.idmap = target.pid, target.pidfd, target.namespaces, target.idmap
     _bound(entry.limits, target)
     entry.cgroup = target.cgroup + (f"/{cgroup}" if cgroup else "")
+    entry.airlock = processes.needs_airlock(target.idmap, entry.selinux, entry.notes)
     entry.cgroup_procs = _open_cgroup(entry.cgroup) if entry.cgroup else -1
     joiner_end, joiner_far = wire.pair()
     channel, far = wire.pair()
@@ -316,17 +322,10 @@ def _bound(limits: list[Limit], target: Target) -> None:
 def _expect(channel: Channel, wanted: int) -> tuple[Value, ...]:
     kind, values = channel.receive()
     if kind == wire.FAILED:
-        raise _failure(values)
+        raise failure(values)
     if kind != wanted:
         raise RootlessError("cannot enter the container: it has just ended", exit_code=REFUSED)
     return values
-
-
-def _failure(values: tuple[Value, ...]) -> RootlessError:
-    """The error that a message of the kind FAILED tells."""
-    message, hint, code = values
-    kind = {126: CannotInvokeError, 127: CommandNotFoundError}.get(int(str(code)), RootlessError)
-    return kind(str(message), str(hint), int(str(code)))
 
 
 def _open_cgroup(directory: str) -> int:

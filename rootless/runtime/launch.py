@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import os
 
-from rootless.errors import CannotInvokeError, CommandNotFoundError, RootlessError, UsageError
+from rootless.errors import RootlessError, UsageError
 from rootless.idmaps import default_map
 from rootless.init import shim, wire
+from rootless.init.failure import await_program, failure
 from rootless.init.identity import Identity
 from rootless.linux import pidfd, signals
 from rootless.linux.libc import CLONE_NEWTIME, CLONE_NEWUSER, PR_SET_CHILD_SUBREAPER, prctl
+from rootless.runtime.process import needs_airlock
 from rootless.userns import await_helpers, direct, run_in_userns, start_helpers, write_maps
 
 TYPE_CHECKING = False
@@ -133,24 +135,17 @@ class Process:
         raise failure(values)
 
 
-def failure(values: tuple[Value, ...]) -> RootlessError:
-    """The error that a message of the kind FAILED tells."""
-    message, hint, code = values
-    kind = {126: CannotInvokeError, 127: CommandNotFoundError}.get(int(str(code)), RootlessError)
-    return kind(str(message), str(hint), int(str(code)))
-
-
 def _let_go(channel: Channel, state: bytes, listener: Listener | None) -> None:
     """Send START and wait for the execve; a descriptor for the listener is passed on to it."""
-    _send_state(channel, wire.START, state)
-    kind, values = channel.receive()
-    if kind == wire.LISTENER and listener and isinstance(values[-1], int):
+
+    def pass_on(descriptor: int) -> None:
         from rootless.runtime.listener import forward
 
-        forward(listener, state, values[-1])
-        kind, values = channel.receive()
-    if kind == wire.FAILED:
-        raise failure(values)
+        assert listener
+        forward(listener, state, descriptor)
+
+    _send_state(channel, wire.START, state)
+    await_program(channel, pass_on if listener else None)
 
 
 def _send_state(channel: Channel, kind: int, state: bytes) -> None:
@@ -214,6 +209,7 @@ def create(
 
         take(plan.operations)
     plan.foreign = not plan.idmap.maps_caller()
+    plan.airlock = needs_airlock(plan.idmap, plan.selinux, plan.warnings)
     if plan.foreign:
         give_writable_layer(plan)
     caller, other = wire.pair()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from rootless.errors import RootlessError
 from rootless.init.plan import Capabilities, Limit, Listener, User
 from rootless.linux.seccomp import FLAG_NEW_LISTENER, Filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rootless.idmaps import IdMap
     from rootless.init.process import Attributes
     from rootless.runtime.spec import Extras, Linux, Process
 
@@ -152,3 +156,19 @@ def listener_of(linux: Linux) -> Listener | None:
     profile = linux.get("seccomp") or {}
     path = profile.get("listenerPath")
     return Listener(path, profile.get("listenerMetadata") or "") if path else None
+
+
+def needs_airlock(idmap: IdMap, selinux: str, notes: list[str]) -> bool:
+    """Whether root of a container with this map may change the file of this interpreter; loads `rootless.init.airlock`.
+
+    With a label of SELinux it may not, whoever owns the file; and what a container's domain is entered by must have a
+    label that memory has not. ``notes`` gets the machine for which there is no airlock.
+    """
+    if selinux or not idmap.may_change(os.stat("/proc/self/exe")):
+        return False
+    from rootless.init import airlock
+
+    if not airlock.known():
+        notes.append(f"the container can reach the file of the interpreter {sys.executable}, which it may change")
+        return False
+    return True

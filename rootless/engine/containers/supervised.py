@@ -30,7 +30,7 @@ from rootless.engine.containers.status import record_exit
 from rootless.engine.containers.streams import Streams
 from rootless.errors import RootlessError
 from rootless.init import wire
-from rootless.init.failure import report
+from rootless.init.failure import failure, report
 from rootless.linux import signals
 from rootless.linux.libc import close_range
 from rootless.monitor.frames import SOCKET
@@ -111,7 +111,7 @@ def start(
         return Supervised(pidfd, mine)
     os.waitpid(pid, 0)
     if kind == wire.FAILED:
-        raise launch.failure(values)
+        raise failure(values)
     raise RootlessError("cannot start the container: its monitor was killed")
 
 
