@@ -34,31 +34,65 @@ def _write_map(pid: int, kind: str, rows: list[Row]) -> None:
         os.close(fd)
 
 
-def start_helpers(pid: int, idmap: IdMap) -> list[int]:
-    """Start newuidmap and newgidmap for ``pid`` side by side; give the result to :func:`await_helpers`."""
-    started = []
-    for name, rows in (("newuidmap", idmap.uids), ("newgidmap", idmap.gids)):
-        path = paths.helper(name)
-        if path is None:
-            raise RootlessError(
-                f"cannot map user ids: {name} is not installed", hint="install the package uidmap (or shadow-utils)"
-            )
-        arguments = [name, str(pid)]
-        for row in rows:
-            arguments += map(str, row)
-        started.append(os.posix_spawn(path, arguments, {}))
+class Helpers:
+    """newuidmap and newgidmap at work, side by side; what they say in ``words``, a descriptor."""
+
+    __slots__ = ("pids", "words")
+
+    def __init__(self) -> None:
+        self.pids: list[int] = []
+        self.words = -1
+
+
+def start_helpers(pid: int, idmap: IdMap) -> Helpers:
+    """Start newuidmap and newgidmap for ``pid``; give the result to :func:`await_helpers`."""
+    started = Helpers()
+    try:
+        started.words = os.memfd_create("said")
+        said = [(os.POSIX_SPAWN_DUP2, started.words, 2)]
+        for name, rows in (("newuidmap", idmap.uids), ("newgidmap", idmap.gids)):
+            path = paths.helper(name)
+            if path is None:
+                raise RootlessError(
+                    f"cannot map user ids: {name} is not installed", hint="install the package uidmap (or shadow-utils)"
+                )
+            arguments = [name, str(pid)]
+            for row in rows:
+                arguments += map(str, row)
+            started.pids.append(os.posix_spawn(path, arguments, {}, file_actions=said))
+    except OSError as error:
+        _end(started)
+        raise RootlessError(f"cannot map user ids: {error.strerror}") from error
+    except RootlessError:
+        _end(started)
+        raise
     return started
 
 
-def await_helpers(started: list[int]) -> None:
-    """Wait for the helpers of :func:`start_helpers`."""
-    failed = [os.waitpid(pid, 0)[1] for pid in started]
+def await_helpers(started: Helpers) -> None:
+    """Wait for the helpers of :func:`start_helpers`. Raises ``RootlessError`` with what they said."""
+    failed, words = _end(started)
     if any(failed):
         name = "newuidmap" if failed[0] else "newgidmap"
+        if os.WIFSIGNALED(failed[0] or failed[1]):
+            raise RootlessError(f"cannot map user ids: {name} was killed")
+        said = next((line.removeprefix(f"{name}: ") for line in words.splitlines() if line.startswith(name)), "")
         raise RootlessError(
-            f"cannot map user ids: {name} refused the map",
+            f"cannot map user ids: {name} refused the map" + (f": {said}" if said else ""),
             hint="check the caller's ranges in /etc/subuid and /etc/subgid, and that newuidmap is set-user-ID root",
         )
+
+
+def _end(started: Helpers) -> tuple[list[int], str]:
+    """Wait for the helpers: how each ended, and what they said if one failed."""
+    failed = [os.waitpid(pid, 0)[1] for pid in started.pids]
+    words = b""
+    if started.words >= 0:
+        if any(failed):
+            words = os.pread(started.words, 4096, 0)
+        os.close(started.words)
+    started.pids, started.words = [], -1
+    return failed, words.decode(errors="replace")
 
 
 def direct(idmap: IdMap) -> bool:
@@ -181,13 +215,14 @@ def run_in_userns(
     os.close(result_write)
     refused: RootlessError | None = None
     try:
-        if os.read(ready_read, 1):
-            try:
+        try:
+            if os.read(ready_read, 1):
                 write_maps(child, idmap)
                 os.write(go_write, b"g")
-            except RootlessError as error:
-                refused = error
-        os.close(go_write)
+        except RootlessError as error:
+            refused = error
+        finally:
+            os.close(go_write)  # for which the child waits
         answer = _read_all(result_read)
     finally:
         os.close(ready_read)

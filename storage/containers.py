@@ -183,9 +183,13 @@ class Containers:
                     raise _in_use(chosen, self._holder(chosen)[:SHORT_ID_LENGTH])
                 record["name"] = chosen = random_name(unique=True)
                 self._write(self._layout.container_record(container_id), record, durable)
-            if durable:
-                for directory in (target, self._layout.containers, self._layout.names):
-                    atomic.sync_directory(directory)
+            try:
+                if durable:
+                    for directory in (target, self._layout.containers, self._layout.names):
+                        atomic.sync_directory(directory)
+            except StorageError:
+                self._give_up(chosen, container_id)
+                raise
             work.path = ""
         return container_id
 

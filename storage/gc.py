@@ -52,22 +52,25 @@ def collect(store: Store, delete_tree: DeleteTree | None = None) -> Collected:
     Deletes nothing while content is being added, nor while an image is damaged (what it needs is not known then).
     """
     result: Collected = {"blobs": 0, "layers": 0, "bytes": 0}
+    trash: list[str] = []
     lock = Lock(store.layout.content_lock)
     with Lock(f"{store.layout.run_locks}/collect"):  # collectors wait for one another, not for those who add
         if not lock.acquire(wait=False):
             return result
-    with lock:
-        try:
-            digests, diff_ids = _in_use(store)
-        except StorageError:
-            return result
-        for digest in store.blobs.list():
-            if digest not in digests:
-                result["bytes"] += store.blobs.remove(digest)
-                result["blobs"] += 1
-        trash = _discard_layers(store, diff_ids)
-    for path in trash:
-        trees.empty(path, delete_tree)
+    try:
+        with lock:
+            try:
+                digests, diff_ids = _in_use(store)
+            except StorageError:
+                return result
+            for digest in store.blobs.list():
+                if digest not in digests:
+                    result["bytes"] += store.blobs.remove(digest)
+                    result["blobs"] += 1
+            _discard_layers(store, diff_ids, trash)
+    finally:
+        for path in trash:
+            trees.empty(path, delete_tree)
     reserve.fill(store.layout)
     result["layers"] = len(trash)
     return result
@@ -99,8 +102,8 @@ def _of_containers(store: Store) -> set[str]:
     return found
 
 
-def _discard_layers(store: Store, diff_ids: set[str]) -> list[str]:
-    """Move the layers that are not among ``diff_ids`` to the trash; return where they are there.
+def _discard_layers(store: Store, diff_ids: set[str], trash: list[str]) -> None:
+    """Move the layers that are not among ``diff_ids`` to the trash; where they are there is added to ``trash``.
 
     A container may be created meanwhile, without any lock. It writes its record before it mounts its layers, and here
     they are moved away before the records are read: so either its mount finds no layer, or it is seen here and its
@@ -108,23 +111,29 @@ def _discard_layers(store: Store, diff_ids: set[str]) -> list[str]:
     """
     layout = store.layout
     moved: dict[str, str] = {}
-    for key in names_in(layout.layers):
-        if f"sha256:{key.partition('.')[0]}" not in diff_ids and f"sha512:{key.partition('.')[0]}" not in diff_ids:
-            moved[key] = trees.to_trash(layout, layout.layer(key))
-    if not moved:
-        return []
+    try:
+        for key in names_in(layout.layers):
+            if f"sha256:{key.partition('.')[0]}" not in diff_ids and f"sha512:{key.partition('.')[0]}" not in diff_ids:
+                moved[key] = trees.to_trash(layout, layout.layer(key))
+    finally:
+        if moved:
+            _put_back(store, moved)
+            trash += moved.values()
+            for link in names_in(layout.links):
+                path = layout.link(link)
+                if not os.path.exists(path):
+                    _unlink(path)
+
+
+def _put_back(store: Store, moved: dict[str, str]) -> None:
+    """Put the layers that containers need back where they were, and take them out of ``moved``."""
     try:
         wanted = _of_containers(store)
     except StorageError:
         wanted = {f"sha256:{key.partition('.')[0]}" for key in moved}
     for key in list(moved):
         if wanted & {f"sha256:{key.partition('.')[0]}", f"sha512:{key.partition('.')[0]}"}:
-            os.rename(moved.pop(key), layout.layer(key))
-    for link in names_in(layout.links):
-        path = layout.link(link)
-        if not os.path.exists(path):
-            _unlink(path)
-    return list(moved.values())
+            os.rename(moved.pop(key), store.layout.layer(key))
 
 
 def remove_image(store: Store, image: Image, delete_tree: DeleteTree | None = None) -> list[str]:

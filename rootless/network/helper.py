@@ -113,9 +113,9 @@ def start(kind: str, pid: int, argv: list[str], on_ready: Callable[[], None] | N
 def _become(user: int, net: int, ready: int, errors: int, argv: list[str]) -> None:
     """The child: no terminal, no signals of the caller's, no descriptor but three, no environment."""
     os.setsid()
-    setns(user, CLONE_NEWUSER)
     for number, fd in enumerate((net, ready, errors)):
-        os.dup2(fd, number)
+        os.dup2(fd, number)  # first of all: what fails is told on the helper's standard error
+    setns(user, CLONE_NEWUSER)
     close_range(3)
     fcntl.fcntl(2, _F_SETSIG, SIGKILL)
     fcntl.fcntl(2, _F_SETOWN, os.getpid())

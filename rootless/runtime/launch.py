@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 
 from rootless.errors import RootlessError, UsageError
 from rootless.idmaps import default_map
@@ -13,7 +14,7 @@ from rootless.init.identity import Identity
 from rootless.linux import pidfd, signals
 from rootless.linux.libc import CLONE_NEWTIME, CLONE_NEWUSER, PR_SET_CHILD_SUBREAPER, prctl
 from rootless.runtime.process import needs_airlock
-from rootless.userns import await_helpers, direct, run_in_userns, start_helpers, write_maps
+from rootless.userns import Helpers, await_helpers, direct, run_in_userns, start_helpers, write_maps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class Process:
         """
         if wanted in self._early:
             return self._early.pop(wanted)
-        kind, values = self._wire.receive()
+        kind, values = (wire.CLOSED, ()) if self._is_deserted() else self._wire.receive()
         if kind == wanted:
             return values
         if kind in (wire.INIT, wire.NAMESPACES):
@@ -129,6 +130,17 @@ class Process:
             self._fail(values)
         self.close()
         raise RootlessError(f"cannot start the container: it ended before it was {wire.NAMES[wanted]}")
+
+    def _is_deserted(self) -> bool:
+        """Wait for a message; True: the shim of a detached container was killed, and init, which has its socket too,
+        waits as well.
+        """
+        if not self.detached or not self.shim_pid:
+            return False
+        waiting = select.poll()
+        for channel in (self._wire, self._lifeline):
+            waiting.register(channel.fileno(), select.POLLIN)
+        return self._wire.fileno() not in [fd for fd, _ in waiting.poll()]
 
     def _fail(self, values: tuple[Value, ...]) -> None:
         self.close()
@@ -320,7 +332,7 @@ def _shake_hands(
 ) -> None:
     expect = process._expect
     expect(wire.UNSHARED)
-    helpers: list[int] = []
+    helpers = Helpers()
     if plan.namespaces & CLONE_NEWUSER:
         if direct(plan.idmap):
             write_maps(process.shim_pid, plan.idmap)
@@ -330,7 +342,6 @@ def _shake_hands(
     if fuse:
         await_helpers(helpers)
         lifeline.send(wire.MAPPED)
-        helpers = []
     pid, descriptor = expect(wire.INIT)
     assert isinstance(pid, int) and isinstance(descriptor, int)
     process.pid, process.pidfd = pid, descriptor

@@ -19,24 +19,24 @@ IMAGE = "localhost/busybox:latest"
 class OfUser(Cli):
     """The program as the user runs it. ``before``: the words of root before his, which show him another host."""
 
-    def __init__(self, home: Path, identity: Sequence[str]) -> None:
+    def __init__(self, home: Path) -> None:
         super().__init__(home)
-        self._identity = identity
+        self.user = pwd.getpwnam(provisioned_user())
+        self.owner = f"{self.user.pw_uid}:{self.user.pw_gid}"
         self.before: Sequence[str] = ()
 
     def command(self, *arguments: str) -> list[str]:
-        return [*self.before, *self._identity, *super().command(*arguments)]
+        ids = [f"--reuid={self.user.pw_uid}", f"--regid={self.user.pw_gid}", "--init-groups"]
+        return [*self.before, "env", "--chdir=/", "setpriv", *ids, *super().command(*arguments)]
 
 
 @contextmanager
 def of_user() -> Iterator[OfUser]:
     """The program with ``localhost/busybox``; called by root."""
-    entry = pwd.getpwnam(provisioned_user())
-    identity = ["env", "--chdir=/", "setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--init-groups"]
     with new_cli() as made, tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
         layout = images.busybox_layout(Path(scratch) / "layout")
-        subprocess.run(["chown", "-R", f"{entry.pw_uid}:{entry.pw_gid}", str(made.home), scratch], check=True)
-        cli = OfUser(made.home, identity)
+        cli = OfUser(made.home)
+        subprocess.run(["chown", "-R", cli.owner, str(made.home), scratch], check=True)
         cli.ok("tag", cli.ok("pull", "--quiet", f"oci:{layout}:latest").strip(), IMAGE)
         yield cli
         cli.ok("rm", "-af", "-t", "0")
