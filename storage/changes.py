@@ -11,6 +11,7 @@ import stat
 import sys
 from collections.abc import Iterator
 
+from storage import remembered
 from storage.archive import xattrs
 from storage.errors import StorageError
 from storage.union import DEEPEST, Entry, Level
@@ -106,7 +107,7 @@ def _differ(entry: Entry, below: Entry) -> bool:
     one, other = entry.status, below.status
     if (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino) and entry.tree.shift is below.tree.shift:
         return False  # a layer that both have
-    if one.st_mode != other.st_mode or entry.owner() != below.owner():
+    if one.st_mode != other.st_mode or _owners_differ(entry, below):
         return True
     if stat.S_ISLNK(one.st_mode):
         try:
@@ -118,6 +119,14 @@ def _differ(entry: Entry, below: Entry) -> bool:
     if stat.S_ISREG(one.st_mode) and one.st_size != other.st_size:
         return True
     return attributes(entry) != attributes(below)
+
+
+def _owners_differ(entry: Entry, below: Entry) -> bool:
+    given = entry.tree.given(entry)
+    if given is None:
+        return entry.owner() != below.owner()
+    before = below.true_owner()
+    return remembered.over(given, before) != before
 
 
 def attributes(entry: Entry) -> dict[bytes, bytes]:

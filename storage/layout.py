@@ -138,6 +138,10 @@ class Layout:
         """Generated files that are bound into a container: hosts, resolv.conf, hostname, passwd, …"""
         return f"{self.containers}/{container_id}/files"
 
+    def container_owners(self, container_id: str) -> str:
+        """The owners that a container with a single id gave to what takes no attribute, see storage.remembered."""
+        return f"{self.containers}/{container_id}/owners"
+
     def container_log(self, container_id: str) -> str:
         """The log of a container in k8s-file form."""
         return f"{self.containers}/{container_id}/ctr.log"

@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 
-from storage import ownership
+from storage import ownership, remembered
 from storage.archive.xattrs import OPAQUE, Shift
 from storage.errors import StorageError
 from storage.treecopy import unshifted
@@ -36,23 +36,45 @@ class Tree:
 
     ``marks`` says what hides entries of the trees below: nothing (``PLAIN``), character devices 0:0 and the attribute
     of the kernel's overlay (``OVERLAY``), or those and the files of fuse-overlayfs (``FUSE``). ``shift`` turns the ids
-    of its files into those of the container; ``owners`` is the sidecar with what could not be made real.
+    of its files into those of the container; ``owners`` is the sidecar with what could not be made real. ``given``: the
+    sidecar of a container with a single id, whose files may have attributes with their owners (`storage.remembered`).
     """
 
-    __slots__ = ("_owners", "_sidecar", "marks", "path", "shift")
+    __slots__ = ("_given", "_inodes", "_owners", "_sidecar", "marks", "path", "shift")
 
-    def __init__(self, path: str, marks: str = OVERLAY, *, shift: Shift = unshifted, owners: str = "") -> None:
+    def __init__(
+        self, path: str, marks: str = OVERLAY, *, shift: Shift = unshifted, owners: str = "", given: str = ""
+    ) -> None:
         self.path = path
         self.marks = marks
         self.shift = shift
         self._sidecar = owners
         self._owners: dict[str, TrueEntry] | None = None
+        self._given = given
+        self._inodes: dict[int, tuple[int, int]] | None = None
 
     def truth(self, path: str) -> TrueEntry | None:
         """What the entry ``path`` truly is, if that could not be made real. Raises ``DamagedError``."""
         if self._owners is None:
             self._owners = ownership.load(self._sidecar) if self._sidecar else {}
         return self._owners.get(path)
+
+    def given(self, entry: Entry) -> tuple[int, int] | None:
+        """The owner that the container has given to an entry, where that is only remembered. Raises OSError.
+
+        An id that it has not given is `remembered.UNCHANGED`.
+        """
+        if not self._given:
+            return None
+        if self._inodes is None:
+            self._inodes = remembered.load(self._given)
+        if stat.S_ISREG(entry.status.st_mode) or entry.is_directory:
+            try:
+                value = os.getxattr(entry.reference, remembered.ATTRIBUTE, follow_symlinks=False)
+            except OSError:  # none, or no attributes here
+                return self._inodes.get(entry.status.st_ino)
+            return remembered.decode(value)
+        return self._inodes.get(entry.status.st_ino)
 
 
 class Entry:
@@ -81,6 +103,11 @@ class Entry:
     def owner(self) -> tuple[int, int]:
         """(user, group) as the container has them."""
         return self.tree.shift(self.status.st_uid, self.status.st_gid)[:2]
+
+    def true_owner(self) -> tuple[int, int]:
+        """(user, group) as its layer says, though the user's ids may not suffice to make it real."""
+        truth = self.tree.truth(self.path)
+        return (truth["uid"], truth["gid"]) if truth is not None else self.owner()
 
 
 class Level:

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
     from rootless.idmaps import IdMap
     from rootless.init.identity import Identity
-    from rootless.init.plan import Capabilities, Limit, User
+    from rootless.init.plan import Capabilities, Keeper, Limit, User
 
     class Plan(Protocol):
         """What counts here of `rootless.init.plan.Plan`, and of a process that joins a container."""
 
         capabilities: Capabilities
+        keeper: Keeper | None
         no_new_privileges: bool
         seccomp: bytes | None
         user: User
@@ -95,7 +96,7 @@ def drop_ids(plan: Plan, identity: Identity, site: Site) -> None:
     prctl(PR_SET_KEEPCAPS, 1)
     os.setresgid(identity.gid, identity.gid, identity.gid)
     os.setresuid(identity.uid, identity.uid, identity.uid)
-    held = 1 << caps.CAP_SYS_ADMIN if plan.seccomp and not plan.no_new_privileges else 0
+    held = 1 << caps.CAP_SYS_ADMIN if (plan.seccomp or plan.keeper) and not plan.no_new_privileges else 0
     try:
         caps.capset(sets.effective | held, sets.permitted | held, sets.inheritable)
     except PermissionError:
@@ -117,16 +118,21 @@ def keep_own(sets: Capabilities, site: Site) -> None:
 
 
 def lock(plan: Plan) -> None:
-    """The last steps: no_new_privs, the filter, and the capability that loading it needed.
+    """The last steps: no_new_privs, the filters, and the capability that loading them needed.
 
     Only capset(2) and execve(2) follow the filter, so that a profile need not allow what the start itself uses.
     """
     if plan.no_new_privileges:
         prctl(PR_SET_NO_NEW_PRIVS, 1)
-    if not plan.seccomp:
+    if not plan.seccomp and not plan.keeper:
         return
     try:
-        seccomp.load(plan.seccomp)
+        if plan.keeper:
+            from rootless.init.keeper import install  # loaded before the fork
+
+            install(plan.keeper, plan.capabilities.bounding)
+        if plan.seccomp:
+            seccomp.load(plan.seccomp)
     except OSError as error:
         raise RootlessError(f"cannot load the seccomp filter: {os.strerror(error.errno or errno.EINVAL)}") from error
     if not plan.no_new_privileges:

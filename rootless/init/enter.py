@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from rootless.idmaps import IdMap
     from rootless.init.identity import Identity
-    from rootless.init.plan import Limit, Listener, User
+    from rootless.init.plan import Keeper, Limit, Listener, User
     from rootless.init.process import Attributes
     from rootless.init.wire import Channel
 
@@ -69,7 +69,7 @@ class Entry:
 
     __slots__ = (
         "airlock", "apparmor", "arguments", "attributes", "capabilities", "cgroup", "cgroup_procs", "console_size",
-        "cwd", "environment", "for_others", "for_root", "idmap", "limits", "listener", "namespaces",
+        "cwd", "environment", "for_others", "for_root", "idmap", "keeper", "limits", "listener", "namespaces",
         "no_new_privileges", "notes", "oom_score_adj", "owned", "persona", "pid", "pidfd", "preserved", "proc",
         "seccomp", "selinux", "terminal", "user",
     )  # fmt: skip
@@ -121,6 +121,7 @@ class Entry:
         self.cgroup_procs = -1
         self.proc = -1
         self.owned = False
+        self.keeper: Keeper | None = None
         self.airlock = False
         # Found on the way.
         self.capabilities = Capabilities()
@@ -293,6 +294,8 @@ def _become(entry: Entry, caller: Channel, streams: tuple[int, int, int]) -> NoR
     if airlock:
         caller.send(wire.AIRLOCK, words[0], fd=airlock.reader)
         kept |= airlock.descriptors()
+    if entry.keeper and entry.keeper.channel:
+        kept.add(entry.keeper.channel.fileno())
     _close_all_but(kept)
     if entry.listener:
         from rootless.init.listener import collect, watch  # loaded before the fork

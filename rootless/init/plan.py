@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from rootless.init.hooks import Hook
     from rootless.init.ops import Operation
     from rootless.init.process import Attributes
+    from rootless.init.wire import Channel
     from storage.drivers.base import RootfsMount
 
 
@@ -87,6 +88,21 @@ class Listener:
         self.metadata = metadata
 
 
+class Keeper:
+    """What remembers the owners that a container with a single id gives to files (`rootless.init.keeper`).
+
+    ``directory``: of the container, for what no attribute can be set of. ``gate``: the listening socket of processes
+    that join it. ``channel``: the way of this process to the keeper, None where there is none.
+    """
+
+    __slots__ = ("channel", "directory", "gate")
+
+    def __init__(self, directory: str = "", gate: int = -1, channel: Channel | None = None) -> None:
+        self.directory = directory
+        self.gate = gate
+        self.channel = channel
+
+
 class Plan:
     """A container's start, ready to be executed. :meth:`describe` prints it, one line a step.
 
@@ -97,10 +113,10 @@ class Plan:
     __slots__ = (
         "airlock", "apparmor", "arguments", "attributes", "capabilities", "cleanup", "console_size", "copy_up", "cwd",
         "domainname", "environment", "files_dir", "foreign", "fuse_overlayfs", "hooks", "hostname", "idmap",
-        "idmapped", "joined", "keep_keyring", "limits", "listener", "make_cwd", "masked", "memory_policy",
-        "namespaces", "net_devices", "no_new_privileges", "no_pivot", "oom_score_adj", "operations", "passwd_entry",
-        "persona", "preserve_fds", "read_only_paths", "reaper", "root_propagation", "root_read_only", "rootfs",
-        "seccomp", "selinux", "sysctls", "terminal", "time_offsets", "user", "wait_attached",
+        "idmapped", "joined", "keep_keyring", "keeper", "limits", "listener", "make_cwd", "masked",
+        "memory_policy", "namespaces", "net_devices", "no_new_privileges", "no_pivot", "oom_score_adj", "operations",
+        "passwd_entry", "persona", "preserve_fds", "read_only_paths", "reaper", "root_propagation", "root_read_only",
+        "rootfs", "seccomp", "selinux", "sysctls", "terminal", "time_offsets", "user", "wait_attached",
         "warnings",
     )  # fmt: skip
 
@@ -198,6 +214,7 @@ class Plan:
         self.warnings = warnings or []
         self.wait_attached = bool(hooks)
         self.foreign = False
+        self.keeper: Keeper | None = None
         self.airlock = False
 
     def describe(self) -> list[str]:
@@ -233,6 +250,7 @@ class Plan:
         lines.append(f"no_new_privs: {self.no_new_privileges}")
         lines.append(f"seccomp: {f'{len(self.seccomp) // 8} instructions' if self.seccomp else 'none'}")
         lines += [f"seccomp listener: {self.listener.path}"] if self.listener else []
+        lines += ["owners that are given to files: remembered"] if self.keeper else []
         lines += [f"apparmor: {self.apparmor}"] if self.apparmor else []
         lines += [f"selinux: {self.selinux}"] if self.selinux else []
         lines.append(f"cwd: {self.cwd}{' (made if missing)' if self.make_cwd else ''}")

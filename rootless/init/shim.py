@@ -90,6 +90,11 @@ def serve(
         main.expect(lifeline, wire.MAPPED)
         become_root(plan.idmap)
         helper = mount_fuse(plan.rootfs, plan.fuse_overlayfs, detached is None)
+    keeper = 0
+    if plan.keeper:
+        from rootless.init.keeper import start  # loaded before the fork
+
+        keeper = start(plan.keeper, plan.idmap)
     for kind, path in plan.joined:
         if kind == CLONE_NEWPID and path:
             main.join_namespace(kind, path)
@@ -116,6 +121,9 @@ def serve(
         return 0
     keep_only(lifeline.fileno(), pidfd)
     code = wait_for(init, pidfd, lifeline)
+    if keeper:
+        os.kill(keeper, signals.SIGKILL)
+        os.waitpid(keeper, 0)
     clean_up(plan, helper)
     lifeline.send(wire.EXITED, code)
     return code

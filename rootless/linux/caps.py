@@ -20,7 +20,7 @@ from rootless.linux.libc import (
     prctl_quiet,
 )
 
-CAP_SYS_ADMIN = 21
+CAP_CHOWN, CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN = 0, 6, 7, 21
 _VERSION_3 = 0x20080522
 _AMBIENT_RAISE, _AMBIENT_CLEAR_ALL = 2, 4
 _LOW = 0xFFFFFFFF

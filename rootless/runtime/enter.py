@@ -263,6 +263,8 @@ def enter(
         from rootless.linux import lsm  # noqa: F401
     if entry.listener:
         from rootless.init import listener  # noqa: F401
+    if entry.keeper:
+        from rootless.init import keeper  # noqa: F401
     entry.pid, entry.pidfd, entry.namespaces, entry.idmap = target.pid, target.pidfd, target.namespaces, target.idmap
     _bound(entry.limits, target)
     entry.cgroup = target.cgroup + (f"/{cgroup}" if cgroup else "")

@@ -239,6 +239,8 @@ def create(
     gc.enable()
     other.close()
     far_end.close()
+    if plan.keeper:
+        os.close(plan.keeper.gate)  # who connects to it later is to find out that the keeper has ended
     process = Process(pid, caller, lifeline, detached is not None)
     process._listener = plan.listener
     try:
@@ -290,6 +292,8 @@ def load_for(plan: Plan) -> None:
         from rootless.init import process  # noqa: F401
     if plan.listener:
         from rootless.init import listener  # noqa: F401
+    if plan.keeper:
+        from rootless.init import keeper  # noqa: F401
     if plan.namespaces & CLONE_NEWTIME:
         from rootless.init import clocks  # noqa: F401
     if plan.cleanup:

@@ -14,14 +14,15 @@ _WITHOUT_CAPABILITIES = "setpriv --ambient-caps=-all --inh-caps=-all"
 
 def prefix(
     scratch: Path, *, files: Mapping[str, str] | None = None, without: Iterable[str] = (), tmpfs: Iterable[str] = (),
-    uid: int | None = None,
+    ramfs: Iterable[str] = (), uid: int | None = None,
 ) -> list[str]:  # fmt: skip
     """Words before a command that make it see another host.
 
     ``files`` have another text, the programs ``without`` cannot be executed, ``/dev/fuse`` and ``/dev/net/tun`` in it
-    are not there; on each directory of ``tmpfs`` there is an empty one. ``scratch`` takes what is mounted. An ordinary
-    user gets a user namespace with his own id alone, in which no set-uid program has power; root, who stays where he
-    is, may let the command run as ``uid`` without groups.
+    are not there; on each directory of ``tmpfs`` there is an empty one, and on each of ``ramfs`` one that knows no
+    extended attributes. ``scratch`` takes what is mounted. An ordinary user gets a user namespace with his own id
+    alone, in which no set-uid program has power; root, who stays where he is, may let the command run as ``uid``
+    without groups.
     """
     steps = ["set -e"]
     scratch.mkdir(exist_ok=True)
@@ -38,6 +39,7 @@ def prefix(
         elif os.path.exists(path):
             steps.append(f"mount --bind {nothing} {path}")
     steps += [f"mount -t tmpfs tmpfs {path}" for path in tmpfs]
+    steps += [f"mount -t ramfs ramfs {path}" for path in ramfs]
     if os.getuid() != 0:
         steps.append(f'exec {_WITHOUT_CAPABILITIES} "$@"')
         return ["unshare", *_USER_NAMESPACE, "--mount", "sh", "-c", "\n".join(steps), "sh"]

@@ -99,6 +99,10 @@ def begin(
             f"cannot enter the container {short}: it is not running", f"rootless start {short}", enter.REFUSED
         ) from None
     target = enter.find(found)
+    if target.idmap.single():
+        from rootless.engine.containers import keeping
+
+        entry.keeper = keeping.reach(engine, container_id, target.idmap)
     try:
         return Session(engine, record, enter.enter(target, entry, streams), told=not check)
     finally:

@@ -153,6 +153,10 @@ def lead(
     container.spec = kept
     started = 0
     try:
+        if container.idmap.single():
+            from rootless.engine.containers import keeping
+
+            keeping.equip(engine, container, plan)
         listener = wire.listen(run, SOCKET)
         gate = -1 if let_go else wire.listen(run, launch.GATE)
         detached = wire.Detached(gate, os.getpid())
