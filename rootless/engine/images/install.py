@@ -12,6 +12,7 @@ layer is on disk. Until then nothing refers to what was stored.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,6 +25,8 @@ from rootless.registry.errors import TransientError
 from storage import gc
 from storage.errors import StorageError
 from storage.images import INDEX_DIGEST, Image
+
+_UNPACKED_AT_ONCE = 2  # images; the layers of each are unpacked side by side
 
 
 class Installed(NamedTuple):
@@ -64,6 +67,7 @@ class _Installer:
         self._progress = progress
         self._images: list[Message] = []
         self._unpackers: list[Unpacker] = []
+        self._waiting: deque[Message] = deque()  # images to unpack, when there is room
         self._by_diff_id: dict[str, str] = {}
         self._source = Worker(source)
         self._workers = [self._source]
@@ -84,7 +88,10 @@ class _Installer:
 
     def _ended(self, worker: Worker) -> None:
         self._workers.remove(worker)
-        if worker is self._source:
+        if worker is not self._source:
+            self._unpackers = [unpacker for unpacker in self._unpackers if unpacker.worker is not worker]
+            self._unpack_waiting()
+        if self._source not in self._workers:
             for unpacker in self._unpackers:
                 unpacker.finish()
 
@@ -108,19 +115,27 @@ class _Installer:
         """An image's layers are known: those whose blobs are there can be unpacked at once."""
         self._images.append(image)
         self._progress.config(image["config"])
-        unpacker: Unpacker | None = None
-        if self._engine.layers.missing([layer["diff_id"] for layer in image["layers"]]):
+        for digest, layer in {layer["digest"]: layer for layer in image["layers"]}.items():
+            self._by_diff_id[layer["diff_id"]] = digest
+            if self._engine.store.blobs.has(digest, layer["size"]):
+                self._progress.found(digest, layer["size"])
+            else:
+                self._progress.waiting(digest, layer["size"])
+        self._waiting.append(image)
+        self._unpack_waiting()
+
+    def _unpack_waiting(self) -> None:
+        """Begin with the next images, a few at once however many an archive has."""
+        while self._waiting and len(self._unpackers) < _UNPACKED_AT_ONCE:
+            image = self._waiting.popleft()
+            if not self._engine.layers.missing([layer["diff_id"] for layer in image["layers"]]):
+                continue
             unpacker = Unpacker(self._engine, image)
             self._unpackers.append(unpacker)
             self._workers.append(unpacker.worker)
-        for digest, layer in {layer["digest"]: layer for layer in image["layers"]}.items():
-            self._by_diff_id[layer["diff_id"]] = digest
-            if not self._engine.store.blobs.has(digest, layer["size"]):
-                self._progress.waiting(digest, layer["size"])
-                continue
-            self._progress.found(digest, layer["size"])
-            if unpacker is not None:
-                unpacker.add(digest)
+            for digest, layer in {layer["digest"]: layer for layer in image["layers"]}.items():
+                if self._engine.store.blobs.has(digest, layer["size"]):
+                    unpacker.add(digest)
 
     def record(self) -> list[Installed]:
         """Give the images their names: the last step."""

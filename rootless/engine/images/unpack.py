@@ -41,6 +41,8 @@ class Unpacker:
         diff_id = self._wanted.pop(digest, "")
         if diff_id and self._orders >= 0:
             os.write(self._orders, f"{digest} {diff_id}\n".encode())
+            if not self._wanted:
+                self.finish()
 
     def finish(self) -> None:
         """No more blobs will come."""
