@@ -58,9 +58,12 @@ def _item(words: list[str]) -> Item:
     text = rest[1] if rest and rest[0] in ("->", "=") else ""
     if kind in ("char", "block"):
         made = device(name, kind[0], *map(int, rest[0].split(":")))
+    elif kind in ("dir", "fifo"):
+        made = directory(name) if kind == "dir" else fifo(name)
+    elif kind == "file":
+        made = file(name, text)
     else:
-        makers = {"file": file, "link": symlink, "hard": hardlink}
-        made = makers[kind](name, text) if kind in makers else {"dir": directory, "fifo": fifo}[kind](name)
+        made = {"link": symlink, "hard": hardlink}[kind](name, text)
     return made if mode is None else made._replace(mode=mode)
 
 

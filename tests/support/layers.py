@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rootless import idmaps, userns
+from rootless.idmaps import IdMap
 from rootless.security.confine import unpacker
 from storage.archive.extract import Extractor
 from storage.archive.limits import Limits
@@ -153,10 +154,10 @@ def in_userns(function: Callable[[], bytes]) -> bytes:
     return userns.run_in_userns(function, idmaps.default_map())
 
 
-def evaluate(function: Callable[[], Any], mount_ns: bool = False) -> Any:
+def evaluate(function: Callable[[], Any], mount_ns: bool = False, idmap: IdMap | None = None) -> Any:
     """As :func:`in_userns` for a function that returns what JSON can hold."""
     return json.loads(
-        userns.run_in_userns(lambda: json.dumps(function()).encode(), idmaps.default_map(), mount_ns=mount_ns)
+        userns.run_in_userns(lambda: json.dumps(function()).encode(), idmap or idmaps.default_map(), mount_ns=mount_ns)
     )
 
 

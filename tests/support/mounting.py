@@ -36,16 +36,17 @@ def mount(root: RootfsMount) -> str:
 
 def inside(root: RootfsMount, function: Callable[[Path], Any], run: Callable[..., Any] = layers.evaluate) -> Any:
     """Mount ``root`` in fresh namespaces and return what ``function`` makes of the root directory (as JSON can)."""
+    return run(lambda: seen(root, function), mount_ns=True)
 
-    def work() -> Any:
-        merged = mount(root)
-        try:
-            return function(Path(merged))
-        finally:
-            if root["kind"] != "directory":
-                _unmount(merged)
 
-    return run(work, mount_ns=True)
+def seen(root: RootfsMount, function: Callable[[Path], Any]) -> Any:
+    """Mount ``root`` (needs an own mount namespace), return what ``function`` makes of it, and unmount it."""
+    merged = mount(root)
+    try:
+        return function(Path(merged))
+    finally:
+        if root["kind"] != "directory":
+            _unmount(merged)
 
 
 def _unmount(merged: str) -> None:
@@ -56,7 +57,7 @@ def _unmount(merged: str) -> None:
         time.sleep(0.05)
 
 
-def probe(root: RootfsMount) -> str:
+def probe(root: RootfsMount, run: Callable[..., Any] = layers.evaluate) -> str:
     """A probe as ``storage.drivers.choose`` wants it."""
 
     def look(merged: Path) -> str:
@@ -66,6 +67,6 @@ def probe(root: RootfsMount) -> str:
         return "" if sorted(os.listdir(merged)) == ["kept", "renamed"] else f"wrong content: {os.listdir(merged)}"
 
     try:
-        return str(inside(root, look))
+        return str(inside(root, look, run))
     except OSError as error:
         return str(error)
