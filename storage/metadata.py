@@ -15,7 +15,7 @@ def own(fd: int, uid: int, gid: int) -> None:
         os.fchown(fd, uid, gid)
 
 
-def own_entry(directory: int, name: str, uid: int, gid: int) -> None:
+def own_entry(directory: int, name: str | bytes, uid: int, gid: int) -> None:
     """The same for an entry of a directory that must not be opened."""
     there = os.lstat(name, dir_fd=directory)
     if (there.st_uid, there.st_gid) != (uid, gid):

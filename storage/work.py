@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from storage import trees
-from storage.errors import NotFoundError, os_error
+from storage.errors import NotFoundError, StorageError, os_error
 from storage.locks import Lock
 
 TYPE_CHECKING = False
@@ -37,6 +37,9 @@ class WorkDirectory:
                     return
             except NotFoundError:
                 continue  # a sweep came between mkdir and lock
+            except StorageError:
+                os.rmdir(self.path)  # there are no locks here
+                raise
 
     def publish(self, target: str) -> None:
         """Move the directory to ``target``, complete as it is. Raises ``OSError`` (ENOTEMPTY, EEXIST: taken)."""

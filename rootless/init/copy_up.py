@@ -58,7 +58,8 @@ def _copy(source: int, destination: int, name: str, depth: int) -> None:
     except FileExistsError:
         return
     if kind in (_LINK, _FIFO):
-        os.chown(name, status.st_uid, status.st_gid, dir_fd=destination, follow_symlinks=False)
+        if _differs(os.stat(name, dir_fd=destination, follow_symlinks=False), status):
+            os.chown(name, status.st_uid, status.st_gid, dir_fd=destination, follow_symlinks=False)
         if kind == _FIFO:
             os.chmod(name, status.st_mode & 0o7777, dir_fd=destination)
         os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=destination, follow_symlinks=False)
@@ -82,6 +83,11 @@ def _copy(source: int, destination: int, name: str, depth: int) -> None:
         os.close(reader)
 
 
+def _differs(there: os.stat_result, wanted: os.stat_result) -> bool:
+    """Whether two files have not the same owner and group: a file system may refuse a change even to the same."""
+    return (there.st_uid, there.st_gid) != (wanted.st_uid, wanted.st_gid)
+
+
 def _content(reader: int, writer: int, size: int) -> None:
     try:
         while size > 0 and (count := os.copy_file_range(reader, writer, min(size, _CHUNK))):
@@ -95,7 +101,8 @@ def _content(reader: int, writer: int, size: int) -> None:
 
 
 def _attributes(source: int, destination: int, status: os.stat_result) -> None:
-    os.fchown(destination, status.st_uid, status.st_gid)
+    if _differs(os.fstat(destination), status):
+        os.fchown(destination, status.st_uid, status.st_gid)
     os.fchmod(destination, status.st_mode & 0o7777)
     try:
         names = os.listxattr(source)

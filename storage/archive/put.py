@@ -19,6 +19,7 @@ from storage.archive import xattrs as attributes
 from storage.archive.limits import Limits
 from storage.archive.tree import components, remove
 from storage.errors import StorageError, shown
+from storage.metadata import own, own_entry
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -280,7 +281,7 @@ class Putter:
     def _own(self, parent: int, base: bytes, entry: tar.Entry | None) -> None:
         ids = self._ids(entry)
         if ids is not None:
-            os.chown(base, *ids, dir_fd=parent, follow_symlinks=False)
+            own_entry(parent, base, *ids)
 
     @staticmethod
     def _time(parent: int, base: bytes, entry: tar.Entry) -> None:
@@ -290,7 +291,7 @@ class Putter:
     def _attributes(self, fd: int, entry: tar.Entry, mode: bool = True) -> None:
         ids = self._ids(entry)
         if ids is not None:
-            os.fchown(fd, *ids)
+            own(fd, *ids)
         if mode:
             os.fchmod(fd, entry.mode)  # after the owner, whose change clears set-id bits
         if not entry.xattrs:

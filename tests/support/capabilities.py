@@ -372,6 +372,17 @@ def _mandoc() -> Finding:
     return Finding(path is not None, path or "mandoc is not installed")
 
 
+@_capability("bindfs", "a file system that refuses what network file systems do")
+def _bindfs() -> Finding:
+    if shutil.which("bindfs") is None:
+        return Finding(False, "bindfs is not installed")
+    return _in_userns(
+        "mkdir real shown; bindfs --no-allow-other --chown-deny real shown; touch shown/file; test -e real/file\n"
+        "umount shown",
+        "mounts in a user namespace",
+    )
+
+
 @_capability("strace", "system call traces of one's own processes")
 def _strace() -> Finding:
     return _try("strace", "-o", "/dev/null", "true", detail="traces")
