@@ -425,7 +425,9 @@ def open_cwd(plan: Plan, site: ops.Site, identity: Identity) -> int:
             raise
     fd = make_directory(site.root, plan.cwd)
     own = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
-    os.fchown(own, identity.uid, identity.gid)
+    there = os.fstat(own)
+    if (there.st_uid, there.st_gid) != (identity.uid, identity.gid):  # a file system may refuse a change to the same
+        os.fchown(own, identity.uid, identity.gid)
     os.close(own)
     return fd
 
