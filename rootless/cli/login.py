@@ -8,7 +8,7 @@ from typing import Any
 
 from rootless.cli import render
 from rootless.errors import UsageError
-from rootless.registry import auth
+from rootless.registry import auth, memory
 from rootless.registry.registries_conf import load as load_registries
 
 Values = dict[str, Any]
@@ -19,6 +19,7 @@ LONGEST_PASSWORD = 64 * 1024
 
 def login(values: Values, args: list[str], global_values: Values) -> int:
     """``login``: credentials from the options, standard input or a terminal."""
+    memory.close()
     registry = _registry(args)
     if values.get("get_login"):
         render.line(auth.logged_in_user(registry, values))
@@ -48,6 +49,7 @@ def login(values: Values, args: list[str], global_values: Values) -> int:
 
 def logout(values: Values, args: list[str], global_values: Values) -> int:
     """``logout``."""
+    memory.close()
     if values.get("all"):
         render.line(auth.logout_all(values))
     else:

@@ -47,6 +47,8 @@ def main(words: list[str]) -> int:
                 return answer
             understood = answer
         handler, values, args, global_values = understood
+        if values.get("creds") or values.get("password"):
+            _hide(values)
         if global_values:
             _check(global_values)
         return load(handler)(values, args, global_values)
@@ -74,6 +76,17 @@ def program_name() -> str:
     """The name by which the program was called, if it has a meaning, else ``rootless``."""
     name = os.path.basename(sys.argv[0])
     return name if name in ("podman", OCI) else "rootless"
+
+
+def _hide(values: dict[str, Any]) -> None:
+    """Take a password that was given on the command line out of it, where others see it and records keep it."""
+    from rootless.linux.arguments import hide
+
+    creds, password = values.get("creds") or "", values.get("password")
+    if ":" in creds:
+        hide(creds, creds.partition(":")[0])
+    if password:
+        hide(password)
 
 
 def _check(global_values: dict[str, Any]) -> None:

@@ -113,26 +113,29 @@ class Registry:
         """Connect once, whichever thread comes first."""
         with self._lock:
             if self._auth is None:
-                self._auth = self._find_scheme()
+                host = self.endpoint.host
+                base = self._retrying(self._find_scheme) if self._insecure else f"https://{host}"
+                self._auth = Authenticator(
+                    origin(base), self._http, self._verified_http, self._credentials, lambda: trusted_realms(host)
+                )
+                self._base = base
             return self._auth
 
-    def _find_scheme(self) -> Authenticator:
-        host = self.endpoint.host
-        base = f"https://{host}"
-        if self._insecure and not self._speaks_tls(base):
-            base = f"http://{host}"
-            self._retrying(lambda: self._http.exchange("GET", f"{base}/v2/")).close()
-        self._base = base
-        return Authenticator(
-            origin(base), self._http, self._verified_http, self._credentials, lambda: trusted_realms(host)
-        )
-
-    def _speaks_tls(self, base: str) -> bool:
+    def _find_scheme(self) -> str:
+        """The address at which an endpoint that is marked insecure answers: with https, else with http. One try."""
+        encrypted, plain = (f"{scheme}://{self.endpoint.host}" for scheme in ("https", "http"))
         try:
-            self._http.exchange("GET", f"{base}/v2/").close()
-        except (TLSError, TransientError):
-            return False
-        return True
+            self._http.exchange("GET", f"{encrypted}/v2/").close()
+            return encrypted
+        except (TLSError, TransientError) as error:
+            failure = error
+        try:
+            self._http.exchange("GET", f"{plain}/v2/").close()
+            return plain
+        except TransientError:
+            raise
+        except RegistryError:
+            raise failure from None
 
     @property
     def origin(self) -> Origin:
@@ -242,7 +245,7 @@ class Registry:
             if not self._connected().has_credentials:
                 hint += f"; log in with 'rootless login {self.endpoint.host}'"
             raise UnauthorizedError(f"cannot read {place}: access denied", hint)
-        detail = f": {message}" if message else ""
+        detail = f": {message}" if message and not self._connected().knows(message) else ""
         raise RegistryError(f"cannot read {place}{separator}{what}: registry answered {answer.status}{detail}")
 
 

@@ -90,6 +90,8 @@ class Downloader:
                     skip -= passed
                     chunk = chunk[passed:]
                 sink.write(chunk)
+                if sink.offset == size:
+                    break  # a body without a length may never end
                 if sink.offset - reported >= PROGRESS_STEP:
                     reported = sink.offset
                     self._progress(digest, reported, size)

@@ -1,15 +1,14 @@
 """One HTTP conversation with limits: the only place where ``requests`` is used.
 
-What ``requests`` would do on its own and must not here: follow redirects with the Authorization header, read
-passwords from ``~/.netrc``, keep cookies, decode compressed bodies, retry. All of that is off; redirects are followed
-by hand, and an Authorization header never leaves the origin it was made for.
+What ``requests`` would do on its own and must not here: follow redirects with the Authorization header, read the whole
+body of a redirect, read passwords from ``~/.netrc``, keep cookies, decode compressed bodies, retry. All of that is off;
+redirects are followed by hand, and an Authorization header never leaves the origin it was made for.
 """
 
 from __future__ import annotations
 
 import errno
 import http.client
-import time
 from collections.abc import Iterator, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
@@ -26,11 +25,11 @@ from rootless.registry import tls
 from rootless.registry.errors import RegistryError, TransientError
 from rootless.registry.headers import parse_content_length, parse_retry_after
 from rootless.registry.helpers import printable
-from rootless.registry.realm import Origin, origin
+from rootless.registry.pace import MAX_HEADERS, pools
+from rootless.registry.realm import Origin, check_text, origin
 from rootless.registry.retry import Limits
 
 MAX_REDIRECTS = 5
-MAX_HEADERS = 256 * 1024
 MAX_ERROR_BODY = 64 * 1024
 CHUNK = 512 * 1024
 CONNECTIONS = 8
@@ -53,13 +52,36 @@ class TLSError(RegistryError):
     """The handshake failed: not trusted, or not TLS at all."""
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """None for every answer: the library would read the body of a redirect, of any size, and unpack it too."""
+        return None
+
+
 class _Adapter(HTTPAdapter):
+    """Connections whose answers are paced."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._pools = pools(limits)
+        super().__init__(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS, max_retries=0)
+
+    def init_poolmanager(self, *arguments: Any, **keywords: Any) -> None:
+        super().init_poolmanager(*arguments, **keywords)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, proxy: str, **keywords: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **keywords)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
+
+
+class _TLSAdapter(_Adapter):
     """Connections made with our own TLS context, whatever bundle ``requests`` would add."""
 
-    def __init__(self, verify: bool, directories: list[Path]) -> None:
+    def __init__(self, limits: Limits, verify: bool, directories: list[Path]) -> None:
         self._context = tls.context(verify=verify, directories=directories)
         self._hostname = None if verify else False
-        super().__init__(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS, max_retries=0)
+        super().__init__(limits)
 
     def init_poolmanager(self, *arguments: Any, **keywords: Any) -> None:
         super().init_poolmanager(
@@ -85,9 +107,8 @@ class _Adapter(HTTPAdapter):
 class Answer:
     """A response whose body is still to be read, within limits."""
 
-    def __init__(self, response: requests.Response, limits: Limits) -> None:
+    def __init__(self, response: requests.Response) -> None:
         self._response = response
-        self._limits = limits
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
         self.url = response.url or ""
@@ -114,21 +135,11 @@ class Answer:
 
     def chunks(self) -> Iterator[bytes]:
         """The body, piece by piece as it arrives. Raises TransientError when the transfer breaks or crawls."""
-        started, received = time.monotonic(), 0
         try:
-            while True:
-                chunk = self._response.raw.read1(CHUNK, decode_content=False)
-                if not chunk:
-                    return
-                received += len(chunk)
-                elapsed = time.monotonic() - started
-                if elapsed >= self._limits.idle_seconds:
-                    if received < self._limits.idle_rate * elapsed:
-                        raise TransientError(f"{self.origin.place} sends too slowly", stalled=True)
-                    started, received = time.monotonic(), 0
+            while chunk := self._response.raw.read1(CHUNK, decode_content=False):
                 yield chunk
         except urllib3.exceptions.ReadTimeoutError:
-            raise TransientError(f"{self.origin.place} stopped sending", stalled=True) from None
+            raise TransientError(f"{self.origin.place} sends too slowly, or nothing", stalled=True) from None
         except _BROKEN_BODY:
             raise TransientError(f"connection to {self.origin.place} was cut") from None
         finally:
@@ -160,12 +171,12 @@ class Http:
     def __init__(self, *, insecure: bool, directories: list[Path], limits: Limits) -> None:
         self._insecure = insecure
         self._limits = limits
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.trust_env = False
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._session.headers.clear()
         self._session.headers.update({"User-Agent": f"rootless/{__version__}", "Accept-Encoding": "identity"})
-        self._session.mount("http://", HTTPAdapter(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS))
+        self._session.mount("http://", _Adapter(limits))
         self._tls = (not insecure, directories)
         self._tls_mounted = False
 
@@ -178,7 +189,7 @@ class Http:
         """
         target = origin(url)
         if target.scheme == "https" and not self._tls_mounted:
-            self._session.mount("https://", _Adapter(*self._tls))
+            self._session.mount("https://", _TLSAdapter(self._limits, *self._tls))
             self._tls_mounted = True
         proxies = {} if target.is_loopback else get_environ_proxies(url)
         try:
@@ -190,12 +201,15 @@ class Http:
                 allow_redirects=False,
                 stream=True,
                 proxies=proxies,
-                timeout=(self._limits.connect_timeout, self._limits.read_timeout),
+                timeout=(self._limits.connect_timeout, self._limits.idle_seconds),
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise explain(error, target, url) from None
-        answer = Answer(response, self._limits)
+        answer = Answer(response)
         _check_headers(answer)
+        if answer.status == 407:
+            answer.close()
+            raise _proxy_failed(target.place, ["Tunnel connection failed: 407"])
         return answer
 
     def follow(self, method: str, url: str, headers: Mapping[str, str], authorization: str | None) -> Answer:
@@ -216,6 +230,7 @@ class Http:
             answer.close()
             if not location:
                 raise RegistryError(f"cannot follow {here.host}: it redirects to nowhere")
+            check_text(location)  # the next function drops some of it
             url = urljoin(url, location)
             if origin(url).scheme == "http" and here.scheme == "https" and not self._insecure:
                 raise RegistryError(f"cannot follow {here.host}: it redirects from https to http")
@@ -237,9 +252,7 @@ def explain(error: BaseException, target: Origin, url: str) -> RegistryError:
     place = target.host if target.port in (80, 443) else f"{target.host}:{target.port}"
     causes = list(_causes(error))
     if any(isinstance(cause, (requests.exceptions.ProxyError, urllib3.exceptions.ProxyError)) for cause in causes):
-        return RegistryError(
-            f"cannot reach registry {place}: the proxy refused or is down", "check HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
-        )
+        return _proxy_failed(place, [str(cause) for cause in causes])
     if any(isinstance(cause, (requests.exceptions.SSLError, urllib3.exceptions.SSLError)) for cause in causes):
         return TLSError(
             f"cannot trust registry {place}: {tls.explain(error)}",
@@ -260,6 +273,19 @@ def explain(error: BaseException, target: Origin, url: str) -> RegistryError:
     if isinstance(error, (requests.ConnectionError, OSError)):
         return TransientError(f"cannot reach registry {place}: the connection was cut", "check your network")
     return RegistryError(f"cannot use the answer of {place}: not HTTP as expected")
+
+
+def _proxy_failed(place: str, causes: list[str]) -> RegistryError:
+    """The error for a proxy that is down, or answered CONNECT with something else than 200."""
+    hint = "check HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
+    refusal = next((cause for cause in causes if cause.startswith("Tunnel connection failed: ")), "")
+    status = refusal.partition(": ")[2][:3]
+    if not refusal or status in map(str, _RETRY_STATUS):
+        how = f"answered {status}" if status else "is down"
+        return TransientError(f"cannot reach registry {place}: the proxy {how}", hint)
+    if status == "407":
+        return RegistryError(f"cannot reach registry {place}: the proxy wants other credentials", hint)
+    return RegistryError(f"cannot reach registry {place}: the proxy refused ({printable(status)})", hint)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

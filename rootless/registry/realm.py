@@ -54,6 +54,7 @@ class Origin:
 
 def origin(url: str) -> Origin:
     """The origin of an absolute http(s) URL. Raises RegistryError for any other, and for one with a user name."""
+    check_text(url)
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -65,6 +66,13 @@ def origin(url: str) -> Origin:
     if not host or parts.username is not None or parts.password is not None:
         raise RegistryError("cannot follow the registry's answer: its URL has no host, or has credentials in it")
     return Origin(parts.scheme, host.lower().rstrip("."), port or (443 if parts.scheme == "https" else 80))
+
+
+def check_text(url: str) -> None:
+    """Refuse a URL or a reference with control characters or backslashes: some readers pass over them, others end the
+    host there. Raises RegistryError."""
+    if any(c < " " or c in "\\\x7f" for c in url):
+        raise RegistryError("cannot follow the registry's answer: its URL is malformed")
 
 
 def check_realm(registry: Origin, realm_url: str, *, secret: bool, trusted: Collection[str] = ()) -> Origin:

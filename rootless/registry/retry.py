@@ -12,14 +12,16 @@ from rootless.registry.errors import TransientError
 
 T = TypeVar("T")
 
+_STEPS = 20
+"""Waits grow so often; by then they are past any limit, and later they would be past any number."""
+
 
 @dataclass(frozen=True)
 class Limits:
-    """Times in seconds. A transfer slower than ``idle_rate`` bytes per second over ``idle_seconds`` is given up."""
+    """Times in seconds. An answer slower than ``idle_rate`` bytes per second over ``idle_seconds`` is given up."""
 
-    connect_timeout: float = 30.0
-    read_timeout: float = 30.0
-    idle_seconds: float = 30.0
+    connect_timeout: float = 25.0
+    idle_seconds: float = 25.0
     idle_rate: float = 1024.0
     tries: int = 4
     first_wait: float = 0.25
@@ -56,12 +58,10 @@ class Backoff:
         self._sleep(wait)
 
     def _wait_for(self, error: TransientError) -> float:
-        """The server's wish, bounded, else exponential; with jitter, so that many clients do not return at once."""
-        if error.retry_after is not None:
-            wished = min(error.retry_after, self.limits.longest_wait)
-            return min(wished * random.uniform(1.0, 1.1), self.limits.longest_wait)
-        step = self.limits.first_wait * 3.0 ** (self.failures - 1)
-        return float(min(step * random.uniform(0.7, 1.3), self.limits.longest_wait))
+        """Ever longer, as long as the server wishes, within bounds; with jitter: clients do not return all at once."""
+        step = self.limits.first_wait * 3.0 ** min(self.failures - 1, _STEPS) * random.uniform(0.7, 1.3)
+        wished = (error.retry_after or 0.0) * random.uniform(1.0, 1.1)
+        return float(min(max(step, wished), self.limits.longest_wait))
 
 
 def retrying(action: Callable[[], T], limits: Limits, say: Callable[[str], None]) -> T:

@@ -13,6 +13,9 @@ from pathlib import Path
 from rootless import paths
 from rootless.registry.errors import RegistryError
 
+# OpenSSL's reasons where the other side knows none of the versions that are spoken here.
+_OLD_TLS = frozenset({"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "WRONG_SSL_VERSION", "VERSION_TOO_LOW"})
+
 # OpenSSL's reasons for an answer that is not a TLS record.
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"})
 
@@ -82,6 +85,8 @@ def explain(error: BaseException) -> str:
         if isinstance(current, ssl.SSLError) and current.reason:
             if current.reason in _NOT_TLS:
                 return "it does not speak TLS"
+            if current.reason in _OLD_TLS:
+                return "it speaks no version of TLS that is safe (1.2 or newer)"
             return f"TLS failed: {current.reason.lower().replace('_', ' ')}"
         reason = getattr(current, "reason", None)
         inner = reason if isinstance(reason, BaseException) else current.args[0] if current.args else None

@@ -54,6 +54,13 @@ class Authenticator:
         """The Authorization header that last worked for ``scope``."""
         return self._headers.get(scope)
 
+    def knows(self, text: str) -> bool:
+        """Whether ``text``, which a server wrote, holds a secret that was sent to it, and is not fit to be shown."""
+        secrets = [header.partition(" ")[2] for header in self._headers.values()]
+        if self._credentials is not None:
+            secrets += [self._credentials.password, self._credentials.identity_token]
+        return any(secret in text for secret in secrets if secret)
+
     def answer(self, challenges: list[Challenge], scope: str, refused: str | None) -> str:
         """Make a new Authorization header for ``scope`` after ``refused`` (None: none was sent) met a 401.
 
@@ -95,7 +102,10 @@ class Authenticator:
         raise self.unauthorized()
 
     def _token(self, challenge: Challenge, scope: str) -> str:
-        """Ask the realm for a token. A redirect of the token server is refused: it could carry the password off."""
+        """Ask the realm for a token. A redirect of the token server is refused: it could carry the password off.
+
+        The scope is ours: a registry may not choose what else its token would be good for.
+        """
         realm = challenge.parameters["realm"]
         found = self._credentials
         place = check_realm(self._registry, realm, secret=found is not None, trusted=self._trusted())
@@ -104,7 +114,7 @@ class Authenticator:
         http = self._http if place.host == self._registry.host else self._verified()
         wanted = {
             "service": challenge.parameters.get("service", ""),
-            "scope": challenge.parameters.get("scope") or scope,
+            "scope": scope or challenge.parameters.get("scope", ""),
         }
         fields = {key: value for key, value in wanted.items() if value}
         if found is not None and found.identity_token:

@@ -12,16 +12,19 @@ import gzip
 import hashlib
 import io
 import json
+import socket
 import ssl
+import struct
 import tarfile
 import threading
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+NOT_SENT = 144
+"""Where `struct tcp_info` (linux/tcp.h) holds tcpi_notsent_bytes: what was written and is still here."""
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -30,12 +33,13 @@ LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 @dataclass
 class Seen:
-    """A request as it came in. Header names are in lower case."""
+    """A request as it came in, and how many bytes of a body were sent for it. Header names are in lower case."""
 
     method: str
     path: str
     headers: dict[str, str]
     body: bytes = b""
+    sent: int = 0
 
     @property
     def query(self) -> dict[str, list[str]]:
@@ -47,9 +51,12 @@ class Seen:
 class Reply:
     """What to do in place of (status given) or to (status None) the honest answer.
 
-    ``cut_after``: close the connection after so many bytes of the body. ``stall_after``: send nothing more after so
-    many bytes until ``release``. ``rate``: bytes per second. ``ignore_range``: answer 200 to a Range request.
-    ``content_range``: say this instead of the truth. ``flip``: change one bit of the body.
+    ``cut_after``: close the connection after so many bytes of the body, and with ``reset`` drop what is under way.
+    ``stall_after``: send nothing more after so many bytes until ``release``. ``rate``: bytes per second.
+    ``ignore_range``: answer 200 to a Range request. ``content_range``: say this instead of the truth. ``flip``: change
+    one bit of the body. ``keep``: only so many bytes of the body, and an honest length. ``extra``: more bytes than
+    there are. ``chunked``: no length, and with ``endless`` no end. ``raw``: send this in place of any answer, until the
+    client has enough.
     """
 
     status: int | None = None
@@ -62,6 +69,12 @@ class Reply:
     content_range: str = ""
     flip: bool = False
     delay: float = 0.0
+    reset: bool = False
+    keep: int | None = None
+    extra: bytes = b""
+    chunked: bool = False
+    endless: bool = False
+    raw: Callable[[], Iterable[bytes]] | None = None
 
 
 @dataclass
@@ -211,8 +224,14 @@ def _handler(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:
             seen = Seen(self.command, self.path, headers, self.rfile.read(length))
             registry.seen.append(seen)
             reply = registry.take_script(self.path) or Reply()
-            time.sleep(reply.delay)
-            if reply.status is not None:
+            registry.released.wait(reply.delay)
+            self._seen = seen
+            if reply.raw is not None:
+                self.close_connection = True
+                for piece in reply.raw():
+                    self.wfile.write(piece)
+                    seen.sent += len(piece)
+            elif reply.status is not None:
                 self._send(reply.status, dict(reply.headers), reply.body, reply)
             elif urlsplit(self.path).path == "/token":
                 self._token(seen)
@@ -276,18 +295,30 @@ def _handler(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:
 
         def _send(self, status: int, headers: dict[str, str], body: bytes, reply: Reply | None = None) -> None:
             reply = reply or Reply()
+            body = body[: reply.keep] + reply.extra
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
-            if "Content-Length" not in headers and "Transfer-Encoding" not in headers:
+            if reply.chunked:
+                self.send_header("Transfer-Encoding", "chunked")
+                body = b"%x\r\n%s\r\n" % (len(body), body) + (b"" if reply.endless else b"0\r\n\r\n")
+            elif "Content-Length" not in headers:
                 self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if self.command == "HEAD":
                 return
+            if reply.endless:
+                reply = replace(reply, stall_after=len(body))
             if reply.cut_after is not None:
                 self._write(body[: reply.cut_after], reply)
                 self.wfile.flush()
-                self.connection.shutdown(2)
+                if reply.reset:
+                    info = self.connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+                    self._seen.sent -= struct.unpack_from("I", info, NOT_SENT)[0]
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.connection.close()
+                else:
+                    self.connection.shutdown(2)
                 self.close_connection = True
             elif reply.stall_after is not None:
                 self._write(body[: reply.stall_after], reply)
@@ -300,11 +331,12 @@ def _handler(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:
         def _write(self, body: bytes, reply: Reply) -> None:
             if not reply.rate:
                 self.wfile.write(body)
+                self._seen.sent += len(body)
                 return
             step = max(1, int(reply.rate / 10))
             for start in range(0, len(body), step):
                 self.wfile.write(body[start : start + step])
-                self.wfile.flush()
+                self._seen.sent += step
                 if registry.released.wait(0.1):
                     return
 

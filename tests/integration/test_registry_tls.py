@@ -21,7 +21,7 @@ from rootless.registry.retry import Limits
 from tests.fakes.registry import FakeRegistry, Reply
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
-QUICK = Limits(connect_timeout=5, read_timeout=5, first_wait=0.01)
+QUICK = Limits(connect_timeout=5, idle_seconds=5, first_wait=0.01)
 
 
 @pytest.fixture(scope="module")

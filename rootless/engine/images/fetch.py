@@ -8,7 +8,7 @@ from rootless.engine.images import source as image_source
 from rootless.engine.images.platform import Wanted, choose
 from rootless.engine.images.worker import Send
 from rootless.errors import RootlessError
-from rootless.registry import registries_conf
+from rootless.registry import memory, registries_conf
 from rootless.registry.client import Document, Registry
 from rootless.registry.download import Downloader
 from rootless.registry.errors import NotFoundAtRegistry, RegistryError, UnauthorizedError
@@ -24,9 +24,10 @@ MAX_NESTING = 3
 
 
 def confine(store: Store, options: ConnectionOptions) -> None:
-    """Let this process write nothing but blobs, unless it may have to run a credential helper, which writes its own."""
+    """Close this process's memory; let it write blobs alone, unless it may have to run a credential helper."""
     from rootless.registry.authfile import names_helper
 
+    memory.close()
     if not names_helper(options.authfile, registries_conf.load().credential_helpers):
         downloader([store.layout.blobs, store.layout.tmp])
 
@@ -75,7 +76,6 @@ class _Fetcher:
                 endpoint,
                 # What is given for a registry on the command line is not for its mirrors.
                 replace(options, credentials=None) if endpoint.is_mirror else options,
-                credentials_name=f"{endpoint.host}/{endpoint.repository}" if endpoint.is_mirror else full.name(),
                 credential_helpers=helpers,
             )
             for endpoint in conf.endpoints(full.name(), by_digest=full.digest is not None)
@@ -94,7 +94,7 @@ class _Fetcher:
             entry = choose(index, self._platform, str(self._full))
             self._index_digest = self._index_digest or document.digest
             try:
-                document = self._sources[0].manifest(entry["digest"])
+                document = self._first(entry["digest"])
             except NotFoundAtRegistry:
                 raise RegistryError(
                     f"cannot use {self._full}: the manifest for platform {self._platform} is missing at the registry"

@@ -33,6 +33,10 @@ def pull(engine: Engine, name: str, values: Values, progress: Progress | None = 
     """Fetch ``name``, a reference or ``TRANSPORT:…``; the image's id. Raises RootlessError, StorageError."""
     policy = values.get("policy") or "always"
     check_policy(policy, "--policy")
+    if values.get("creds"):
+        from rootless.registry.memory import leave_no_core
+
+        leave_no_core()
     kept = None if _is_local(name) else engine.store.images.find(name.removeprefix("docker://"))
     shown = progress or Progress()
     if policy in ("missing", "never") and kept is not None and image_platform.wanted(values).accepts(kept.config):

@@ -1,0 +1,462 @@
+"""What a registry does wrong, and what has to come of it: the table that `test_registry_scenarios.py` goes through.
+
+Each scenario is a pull of one image, of which ``script`` replaces some answers, ``change`` the content, and ``set_up``
+whatever else. It ends with the image, or with a refusal in the words of ``refused``.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import itertools
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rootless.registry.retry import Limits
+from tests.fakes.proxy import FakeProxy
+from tests.fakes.registry import INDEX, FakeRegistry, Reply, layer
+from tests.support.certificates import Authority, serving
+
+QUICK = Limits(connect_timeout=5, idle_seconds=1, idle_rate=20_000, first_wait=0.01, longest_wait=2)
+"""The limits of the program, but for the times."""
+
+PING, MANIFEST, CONFIG, LAYER, TOKEN = "/v2/", "/manifests/", "config", "layer", "/token"  # noqa: S105 - parts of a path
+ALWAYS = 99
+HUGE = 64 << 20
+WHOLE = "the whole image"
+
+
+@dataclass
+class Stage:
+    """Where one scenario takes place: an image ``app`` at ``fake``, called ``name`` by who pulls."""
+
+    fake: FakeRegistry
+    manifest: dict[str, Any]
+    directory: Path
+    authority: Callable[[], Authority]
+    monkeypatch: pytest.MonkeyPatch
+    stack: ExitStack
+    name: str = ""
+    tls_verify: bool | None = False
+    cert_dir: str = ""
+
+    def digest(self, part: str) -> str:
+        """The part of a path that a scenario's ``part`` stands for."""
+        found = {CONFIG: self.manifest["config"], LAYER: self.manifest["layers"][0]}.get(part)
+        return part if found is None else str(found["digest"])
+
+    def put(self) -> str:
+        """Serve ``manifest`` as it is now; its digest."""
+        return self.fake.put_manifest("app", self.manifest)
+
+    def configure(self, text: str) -> None:
+        """Give the client a registries.conf."""
+        path = self.directory / "registries.conf"
+        path.write_text(text)
+        self.monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(path))
+
+    def another(self) -> FakeRegistry:
+        """One more registry, with the same content."""
+        other = self.stack.enter_context(FakeRegistry(address="127.0.0.2"))
+        other.manifests, other.blobs = dict(self.fake.manifests), dict(self.fake.blobs)
+        return other
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One row. ``most``: how many requests for the part of the last script, or the manifest, there may be."""
+
+    name: str
+    script: tuple[tuple[str, Reply, int], ...] = ()
+    refused: str = ""
+    said: str = ""
+    most: int = 0
+    change: Callable[[Stage], object] | None = None
+    set_up: Callable[[Stage], object] | None = None
+    by_command: bool = field(default=False)
+    """Whether the program itself is tried too, which has its own limits and must not have to wait for them."""
+
+
+def on(part: str, times: int = 1, /, **reply: Any) -> tuple[str, Reply, int]:
+    """The next ``times`` requests for ``part`` are answered so."""
+    return part, Reply(**reply), times
+
+
+def status(code: int, **headers: str) -> dict[str, Any]:
+    """An answer without a body."""
+    return {"status": code, "headers": {name.replace("_", "-"): value for name, value in headers.items()}}
+
+
+# Answers byte by byte
+
+
+def crawl(text: bytes, seconds: float) -> Callable[[], Iterator[bytes]]:
+    def pieces() -> Iterator[bytes]:
+        for byte in text:
+            time.sleep(seconds)
+            yield bytes([byte])
+
+    return pieces
+
+
+def repeat(text: bytes) -> Callable[[], Iterator[bytes]]:
+    return lambda: itertools.repeat(text)
+
+
+SLOW_HEADERS = {"raw": crawl(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 200, 0.4)}
+ENDLESS_INTERIM = {"raw": repeat(b"HTTP/1.1 100 Continue\r\nX: y\r\n\r\n" * 100)}
+ENDLESS_BODY = {"raw": lambda: itertools.chain([b"HTTP/1.1 200 OK\r\n\r\n"], itertools.repeat(b"x" * 65536))}
+HANG_UP: dict[str, Any] = {"raw": lambda: iter(())}
+
+
+# Content
+
+
+def size(value: Any) -> Callable[[Stage], object]:
+    def change(stage: Stage) -> None:
+        stage.manifest["layers"][0]["size"] = value
+        stage.put()
+
+    return change
+
+
+def digest(value: str) -> Callable[[Stage], object]:
+    def change(stage: Stage) -> None:
+        stage.manifest["layers"][0]["digest"] = value
+        stage.put()
+
+    return change
+
+
+def served(document: object, media_type: str = "") -> Callable[[Stage], object]:
+    """The manifest is this in place of itself; a function makes it of the true one."""
+
+    def change(stage: Stage) -> None:
+        made = document(stage.manifest) if callable(document) else document
+        stage.fake.put_manifest("app", made, media_type=media_type or stage.manifest["mediaType"])
+
+    return change
+
+
+def many_sizes(stage: Stage) -> None:
+    """Each fits on a disk, together they do not."""
+    stage.manifest["layers"] = [
+        {**stage.manifest["layers"][0], "digest": f"sha256:{number:064x}", "size": 1 << 38} for number in range(100)
+    ]
+    config = {"rootfs": {"type": "layers", "diff_ids": [f"sha256:{n:064x}" for n in range(100)]}, "os": "linux"}
+    stage.manifest["config"] = stage.fake.put_blob(json.dumps(config).encode(), stage.manifest["config"]["mediaType"])
+    stage.put()
+
+
+def index_without_its_manifest(stage: Stage) -> None:
+    entry = {"mediaType": stage.manifest["mediaType"], "digest": "sha256:" + "1" * 64, "size": 5,
+             "platform": {"os": "linux", "architecture": "amd64"}}  # fmt: skip
+    stage.fake.put_manifest("app", {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}, media_type=INDEX)
+
+
+def pinned_and_altered(stage: Stage) -> None:
+    pinned = stage.put()
+    stage.name = f"{stage.fake.host}/app@{pinned}"
+    stage.fake.manifests["app", pinned] = (json.dumps({**stage.manifest, "x": 1}).encode(), stage.manifest["mediaType"])
+
+
+MANY_OBJECTS = b'{"schemaVersion":2,"x":[' + b'{"":0},' * 590_000 + b"0]}"
+MANY_KEYS = b'{"schemaVersion":2' + b"".join(b',"%x":1' % number for number in range(400_000)) + b"}"
+
+# Tokens
+
+
+def wants_token(stage: Stage) -> None:
+    stage.fake.realm = "self"
+
+
+def token_is(body: bytes) -> Callable[[Stage], object]:
+    def change(stage: Stage) -> None:
+        stage.fake.realm, stage.fake.token_body = "self", body
+
+    return change
+
+
+def token_expires(stage: Stage) -> None:
+    """The first answers to a layer's requests are that the token is too old, once before and once amid the layer."""
+    stage.fake.realm = "self"
+    refusal = Reply(status=401, headers={"WWW-Authenticate": f'Bearer realm="{stage.fake.url}/token"'})
+    for reply in (refusal, Reply(cut_after=400_000), refusal):
+        stage.fake.script(stage.digest(LAYER), reply)
+
+
+# TLS
+
+
+def certified(*alternatives: str, days: int = 2, trusted: bool = True) -> Callable[[Stage], object]:
+    """The registry is behind TLS, with a certificate for ``alternatives``."""
+
+    def set_up(stage: Stage) -> None:
+        authority = stage.authority()
+        context = serving(authority.issue("server", *alternatives, days=days))
+        behind_tls(stage, context, authority, trusted)
+
+    return set_up
+
+
+def behind_tls(stage: Stage, context: Any, authority: Authority, trusted: bool) -> None:
+    fake = stage.stack.enter_context(FakeRegistry(tls=context))
+    fake.manifests, fake.blobs = stage.fake.manifests, stage.fake.blobs
+    stage.fake, stage.name, stage.tls_verify = fake, f"{fake.host}/app", None
+    if trusted:
+        stage.monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+
+
+def old_tls(stage: Stage) -> None:
+    import ssl
+
+    authority = stage.authority()
+    context = serving(authority.issue("server", "IP:127.0.0.1"))
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning):
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1
+    behind_tls(stage, context, authority, trusted=True)
+
+
+def no_tls(stage: Stage) -> None:
+    stage.tls_verify = None
+
+
+# Names, proxies and mirrors
+
+
+def flapping_name(stage: Stage) -> None:
+    """The first question for an address gets the answer that a resolver gives when its servers are silent."""
+    asked = itertools.count()
+    real = socket.getaddrinfo
+
+    def getaddrinfo(*arguments: Any, **keywords: Any) -> Any:
+        if next(asked) < 2:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return real(*arguments, **keywords)
+
+    stage.monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+def by_proxy(status: int = 200, *, known: bool = True, alive: bool = True) -> Callable[[Stage], object]:
+    """The registry is called registry.example.com and reached by a proxy."""
+
+    def set_up(stage: Stage) -> None:
+        authority = stage.authority()
+        behind_tls(stage, serving(authority.issue("server", "DNS:registry.example.com")), authority, trusted=True)
+        hosts = {"registry.example.com:443": stage.fake} if known else {}
+        proxy = stage.stack.enter_context(FakeProxy(hosts, status=status))
+        url = proxy.url if alive else "http://127.0.0.1:1"
+        stage.monkeypatch.setenv("https_proxy", url.replace("http://", "http://user:sesame@"))
+        stage.name = "registry.example.com/app"
+
+    return set_up
+
+
+def not_by_proxy(no_proxy: str) -> Callable[[Stage], object]:
+    """The registry has an address of this machine that is none of loopback's; the proxy is down."""
+
+    def set_up(stage: Stage) -> None:
+        real = socket.getaddrinfo
+
+        def getaddrinfo(host: Any, *arguments: Any, **keywords: Any) -> Any:
+            return real("127.0.0.1" if host == "registry.example.com" else host, *arguments, **keywords)
+
+        stage.monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        stage.monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+        stage.monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+        port = stage.fake.host.rpartition(":")[2]
+        stage.monkeypatch.setenv("no_proxy", no_proxy.format(port=port))
+        stage.name = f"registry.example.com:{port}/app"
+
+    return set_up
+
+
+def mirrored(spoil: Callable[[Stage, FakeRegistry], object], *, pinned: bool = False) -> Callable[[Stage], object]:
+    """The registry has a mirror, which is asked first and which ``spoil`` spoils."""
+
+    def set_up(stage: Stage) -> None:
+        mirror = stage.another()
+        spoil(stage, mirror)
+        host = stage.fake.host
+        stage.configure(
+            f'[[registry]]\nlocation = "{host}"\ninsecure = true\n'
+            f'[[registry.mirror]]\nlocation = "{mirror.host}"\ninsecure = true\n'
+        )
+        stage.name = f"{host}/app" + (f"@{stage.put()}" if pinned else "")
+
+    return set_up
+
+
+def lie(_stage: Stage, mirror: FakeRegistry) -> None:
+    """Another image under the same tag and the same digest."""
+    other = FakeRegistry()
+    other.add_image("app", [layer({"other": b"image"})])
+    document = other.manifests["app", "latest"]
+    mirror.manifests = dict.fromkeys(mirror.manifests, document)
+    mirror.blobs |= other.blobs
+    other._server.server_close()
+
+
+def lie_in_layers(_stage: Stage, mirror: FakeRegistry) -> None:
+    mirror.blobs = {name: data[:-1] + b"?" if len(data) > 1000 else data for name, data in mirror.blobs.items()}
+
+
+def lose_children(stage: Stage, mirror: FakeRegistry) -> None:
+    data, media_type = stage.fake.manifests["app", "latest"]
+    entry = {**stage.fake.put_blob(data, media_type), "platform": {"os": "linux", "architecture": "amd64"}}
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}
+    for fake in (stage.fake, mirror):
+        fake.put_manifest("app", index, media_type=INDEX)
+    mirror.manifests = {key: value for key, value in mirror.manifests.items() if value[1] == INDEX}
+
+
+def die(_stage: Stage, mirror: FakeRegistry) -> None:
+    mirror.script("/", Reply(status=503), ALWAYS)
+
+
+SCENARIOS = [
+    # A blob is not what it should be
+    Scenario("blob truncated, honest length, once", (on(LAYER, keep=500_000),)),
+    Scenario("blob truncated, honest length", (on(LAYER, ALWAYS, keep=500_000),),
+             refused="it has 500000 bytes", most=4),  # fmt: skip
+    Scenario("blob one bit off, once", (on(LAYER, flip=True),), said="fetching it again", by_command=True),
+    Scenario("blob one bit off", (on(LAYER, ALWAYS, flip=True),), refused="digest", most=2, by_command=True),
+    Scenario("configuration one bit off", (on(CONFIG, ALWAYS, flip=True),), refused="digest", most=2),
+    Scenario("blob longer than its size, honest length", (on(LAYER, ALWAYS, extra=b"x"),), refused="bytes, not"),
+    Scenario("blob longer than its size, no length, once", (on(LAYER, chunked=True, extra=b"x" * 10),)),
+    Scenario(
+        "blob longer than its size, no length", (on(LAYER, ALWAYS, chunked=True, extra=b"x" * 10),),
+        refused="longer than", most=2,
+    ),
+    Scenario("blob without any end", (on(LAYER, ALWAYS, **ENDLESS_BODY),), refused="longer than", most=2,
+             by_command=True),  # fmt: skip
+    Scenario("blob in chunks without an end", (on(LAYER, chunked=True, endless=True),), most=1),
+    Scenario("blob with Content-Encoding", (on(LAYER, ALWAYS, headers={"Content-Encoding": "gzip"}),),
+             refused="encoded"),  # fmt: skip
+    Scenario("blob lost", change=digest("sha256:" + "2" * 64), refused="blob unknown"),
+    # A blob is cut
+    Scenario("cut mid-blob", (on(LAYER, cut_after=600_000),), most=2, by_command=True),
+    Scenario("reset mid-blob, twenty times", (on(LAYER, 20, cut_after=70_000, reset=True),), most=21, by_command=True),
+    Scenario("cut, then Range ignored", (on(LAYER, cut_after=600_000), on(LAYER, ignore_range=True)), most=2),
+    Scenario(
+        "cut, then the wrong Content-Range",
+        (on(LAYER, cut_after=600_000), on(LAYER, content_range="bytes 5-9/10")), most=3,
+    ),
+    Scenario(
+        "cut, then another total in Content-Range",
+        (on(LAYER, cut_after=600_000), on(LAYER, content_range="bytes 600000-900000/900001")), most=3,
+    ),
+    Scenario("cut, then no Content-Range", (on(LAYER, cut_after=600_000), on(LAYER, content_range="nonsense")), most=3),
+    Scenario("cut, then 416", (on(LAYER, cut_after=600_000), on(LAYER, **status(416))), most=3),
+    Scenario("manifest cut", (on(MANIFEST, cut_after=50),), most=2),
+    Scenario("no answer but a closed connection", (on(MANIFEST, **HANG_UP),), most=2),
+    # Too much, or too busy
+    Scenario("429, Retry-After in seconds", (on(LAYER, **status(429, Retry_After="1")),), said="too many requests"),
+    Scenario(
+        "429, Retry-After a date",
+        (on(LAYER, **status(429, Retry_After=email.utils.formatdate(time.time() + 100_000, usegmt=True))),),
+        said="trying again in 2 s",
+    ),
+    Scenario(
+        "429, Retry-After 100000", (on(MANIFEST, **status(429, Retry_After="100000")),), said="trying again in 2 s",
+    ),
+    Scenario("429 and no end", (on(MANIFEST, ALWAYS, **status(429)),), refused="too many requests", most=4),
+    *[Scenario(f"{code} once", (on(LAYER, **status(code)),), most=2) for code in (408, 500, 502, 503, 504)],
+    Scenario("503 once for the manifest", (on(MANIFEST, **status(503)),), most=2, by_command=True),
+    Scenario("503 once for the token", (on(TOKEN, **status(503)),), change=wants_token, most=2),
+    Scenario("500 and no end", (on(LAYER, ALWAYS, **status(500)),), refused="server error 500", most=4),
+    Scenario("name that flaps", set_up=flapping_name),
+    # Too slow
+    Scenario("slow-loris in a body, once", (on(LAYER, rate=2_000),), most=2),
+    Scenario("slow-loris in a body", (on(LAYER, ALWAYS, rate=2_000),), refused="too slowly", most=3),
+    Scenario("slow-loris in headers, once", (on(MANIFEST, **SLOW_HEADERS),), most=2),
+    Scenario("slow-loris in headers", (on(LAYER, ALWAYS, **SLOW_HEADERS),), refused="no answer in time", most=3),
+    Scenario("stall after headers, once", (on(LAYER, stall_after=0),), most=2),
+    Scenario("stall after headers", (on(LAYER, ALWAYS, stall_after=0),), refused="too slowly", most=3),
+    Scenario("stall mid-blob, once", (on(LAYER, stall_after=300_000),), most=2),
+    Scenario("manifest in chunks without an end, once", (on(MANIFEST, chunked=True, endless=True),), most=2),
+    Scenario("slow ping, once", (on(PING, delay=2),)),
+    Scenario("interim answers without an end", (on(MANIFEST, ALWAYS, **ENDLESS_INTERIM),), refused="headers",
+             by_command=True),  # fmt: skip
+    # Redirects
+    Scenario("redirect loop", (on(MANIFEST, ALWAYS, **status(302, Location="/v2/app/manifests/latest")),),
+             refused="more than 5 redirects", most=6, by_command=True),  # fmt: skip
+    *[
+        Scenario(f"redirect to {place or 'nowhere'}", (on(MANIFEST, ALWAYS, **status(307, Location=place)),),
+                 refused="cannot follow", most=1)  # fmt: skip
+        for place in ("file:///etc/passwd", "ftp://host/x", "unix:///run/x.sock", "")
+    ],
+    # Tokens
+    Scenario("token expires mid-pull", change=token_expires),
+    Scenario("token is never good enough", (on(MANIFEST, ALWAYS, **status(401, WWW_Authenticate="Bearer")),),
+             refused="unauthorized", most=2),  # fmt: skip
+    Scenario("token of 8 MiB", change=token_is(b'{"token": "%s"}' % (b"x" * (8 << 20))),
+             refused="larger than", by_command=True),  # fmt: skip
+    Scenario("token that is no JSON", change=token_is(b"<html>"), refused="cannot get a token"),
+    # Documents
+    Scenario("manifest of 64 MiB", change=served(b" " * HUGE), refused="larger than", by_command=True),
+    Scenario("manifest without a length and an end", (on(MANIFEST, ALWAYS, **ENDLESS_BODY),), refused="larger than",
+             by_command=True),  # fmt: skip
+    Scenario("JSON nested a million times", change=served(b"[" * 1_000_000), refused="JSON", by_command=True),
+    Scenario("JSON of half a million objects", change=served(MANY_OBJECTS), refused="items", by_command=True),
+    Scenario("JSON of half a million keys", change=served(MANY_KEYS), refused="items", by_command=True),
+    Scenario("JSON with a number of 100,000 digits",
+             change=served(b'{"schemaVersion": %s}' % (b"1" * 100_000)), refused="JSON"),  # fmt: skip
+    Scenario("JSON with a key twice", change=served(b'{"schemaVersion": 2, "schemaVersion": 2}'), refused="twice"),
+    Scenario("header line of 12 MiB", (on(MANIFEST, ALWAYS, status=200, headers={"X": "y" * (12 << 20)}),),
+             refused="headers are too large", by_command=True),  # fmt: skip
+    Scenario("headers of 320 KiB",
+             (on(MANIFEST, ALWAYS, status=200, headers={f"X-{n}": "y" * 4000 for n in range(80)}),),
+             refused="headers are too large"),  # fmt: skip
+    Scenario("Content-Type text/html", change=served(lambda manifest: manifest, "text/html"), refused="text/html"),
+    Scenario("Content-Type of an index", change=served(lambda manifest: manifest, INDEX), refused="announced as"),
+    Scenario("ambiguous manifest", change=served(lambda manifest: {**manifest, "manifests": []}), refused="ambiguous"),
+    Scenario("manifest with Content-Encoding", (on(MANIFEST, ALWAYS, headers={"Content-Encoding": "gzip, gzip"}),),
+             refused="encoded"),  # fmt: skip
+    Scenario("negative layer size", change=size(-5), refused="not between 0 and", by_command=True),
+    Scenario("layer size of 2^63", change=size(1 << 63), refused="64-bit"),
+    Scenario("layer size that is a text", change=size("5"), refused="64-bit"),
+    Scenario("layer larger than the disk", change=size(1 << 40), refused="it needs 1048576 MiB", by_command=True),
+    Scenario("layers larger than the disk together", change=many_sizes, refused="it needs 26214400 MiB"),
+    *[
+        Scenario(f"digest {text[:12]}", change=digest(text), refused="not a sha256 or sha512 digest")
+        for text in ("sha256:../../x", "sha256:" + "A" * 64, "sha256:" + "a" * 63, "md5:" + "a" * 32)
+    ],
+    Scenario("another Docker-Content-Digest", (on(MANIFEST, headers={"Docker-Content-Digest": "sha256:" + "0" * 64}),),
+             said="names another digest"),  # fmt: skip
+    Scenario("pinned, and another manifest", change=pinned_and_altered, refused="digest mismatch"),
+    Scenario("index without its manifest", change=index_without_its_manifest,
+             refused="manifest for platform linux/.* is missing"),  # fmt: skip
+    # TLS
+    Scenario("TLS: expired", set_up=certified("IP:127.0.0.1", days=-1), refused="certificate has expired"),
+    Scenario("TLS: another host", set_up=certified("DNS:elsewhere.example"), refused="IP address mismatch"),
+    Scenario("TLS: unknown authority", set_up=certified("IP:127.0.0.1", trusted=False), refused="not trusted"),
+    Scenario("TLS: version 1.0", set_up=old_tls, refused="no version of TLS that is safe"),
+    Scenario("TLS: none", set_up=no_tls, refused="does not speak TLS", by_command=True),
+    Scenario("TLS: good", set_up=certified("IP:127.0.0.1")),
+    # Proxies
+    Scenario("proxy", set_up=by_proxy()),
+    Scenario("proxy is down", set_up=by_proxy(alive=False), refused="proxy is down"),
+    Scenario("proxy wants a password", set_up=by_proxy(407), refused="proxy wants other credentials"),
+    Scenario("proxy forbids it", set_up=by_proxy(403), refused=r"proxy refused \(403\)"),
+    Scenario("proxy without a way", set_up=by_proxy(known=False), refused="proxy answered 502"),
+    *[
+        Scenario(f"NO_PROXY={form}", set_up=not_by_proxy(form))
+        for form in ("*", "registry.example.com", ".example.com", "example.com", "a.b, registry.example.com:{port}")
+    ],
+    # Mirrors
+    Scenario("mirror with other bytes, pinned", set_up=mirrored(lie, pinned=True),
+             said="mirror 127.0.0.2.* digest mismatch"),  # fmt: skip
+    Scenario("mirror with other layers", set_up=mirrored(lie_in_layers), said="fetching it again"),
+    Scenario("mirror without the manifests of its index", set_up=mirrored(lose_children), said="mirror 127.0.0.2"),
+    Scenario("mirror is down", set_up=mirrored(die), said="server error 503"),
+]

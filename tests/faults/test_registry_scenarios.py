@@ -1,0 +1,204 @@
+"""Pulls from registries that do wrong: each ends safely, and what can be mended by trying again is."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from rootless.registry.client import Registry
+from rootless.registry.errors import TransientError
+from rootless.registry.options import ConnectionOptions
+from rootless.registry.registries_conf import Endpoint
+from rootless.registry.retry import Limits
+from storage import oci
+from tests.fakes.registry import FakeRegistry, Reply, layer
+from tests.faults.registry_scenarios import MANIFEST, QUICK, SCENARIOS, Scenario, Stage, crawl
+from tests.support import pulling
+from tests.support.certificates import Authority
+from tests.support.cli import Cli
+from tests.support.figures import Tell, amount
+
+SEED = 4
+SLOWEST = 15.0
+"""Seconds that any scenario may take with quick limits, on a machine that has other work."""
+
+ended: dict[str, str] = {}
+"""How each scenario that was tried ended: '' for well, else what was wrong."""
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def new_stage(stack: ExitStack, directory: Path, authority: Authority) -> Stage:
+    """A registry that does nothing wrong, with an image of two layers, one of them of 1.5 MB."""
+    monkeypatch = stack.enter_context(pytest.MonkeyPatch.context())
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(directory / "config"))
+    fake = stack.enter_context(FakeRegistry())
+    manifest = fake.add_image("app", [layer({"f": Random(SEED).randbytes(1_500_000)}), layer({"g": b"small"})])
+    return Stage(fake, manifest, directory, lambda: authority, monkeypatch, stack, name=f"{fake.host}/app")
+
+
+def arrange(scenario: Scenario, stage: Stage) -> None:
+    """Have the registry of ``stage`` do what the scenario wants."""
+    for prepare in (scenario.change, scenario.set_up):
+        if prepare is not None:
+            prepare(stage)
+    for part, reply, times in scenario.script:
+        stage.fake.script(stage.digest(part), reply, times)
+
+
+def attempt(scenario: Scenario, directory: Path, authority: Authority) -> str:
+    """Pull, and say what is wrong with how that ended."""
+    with ExitStack() as stack:
+        stage = new_stage(stack, directory, authority)
+        arrange(scenario, stage)
+        store = pulling.new_store(directory)
+        started = time.monotonic()
+        pulled = pulling.pull(store, stage.name, ConnectionOptions(limits=QUICK, tls_verify=stage.tls_verify))
+        seconds = time.monotonic() - started
+        part = scenario.script[-1][0] if scenario.script else MANIFEST
+        requests = len(stage.fake.requests(stage.digest(part)))
+    complete = all(
+        oci.is_digest(entry["digest"]) and store.blobs.has(entry["digest"], entry["size"])
+        for entry in stage.manifest["layers"]
+    )
+    wrong = [
+        (seconds > SLOWEST, f"it took {seconds:.0f} s"),
+        (bool(pulling.unsafe(store)), f"blobs that are not their name: {pulling.unsafe(store)}"),
+        (bool(pulled.error) != bool(scenario.refused), f"it ended with {pulled.error!r}"),
+        (not re.search(scenario.refused, pulled.error), f"it was refused with {pulled.error!r}"),
+        (not re.search(scenario.said, pulled.said), f"it said {pulled.said!r}"),
+        (not scenario.refused and not complete, "a layer is missing"),
+        ("digest" in scenario.refused and bool(pulling.partial(store)), "wrong bytes are kept to be continued"),
+        (0 < scenario.most < requests, f"{requests} requests"),
+    ]
+    return "; ".join(words for is_wrong, words in wrong if is_wrong)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_scenario(scenario: Scenario, tmp_path: Path, authority: Authority) -> None:
+    ended[scenario.name] = "it raised something"
+    ended[scenario.name] = attempt(scenario, tmp_path, authority)
+    assert ended[scenario.name] == ""
+
+
+def test_all_scenarios(tmp_path: Path, authority: Authority, figure: Tell) -> None:
+    for number, scenario in enumerate(SCENARIOS):
+        if scenario.name not in ended:  # this test was chosen alone
+            (tmp_path / str(number)).mkdir()
+            ended[scenario.name] = attempt(scenario, tmp_path / str(number), authority)
+    good = [scenario for scenario in SCENARIOS if not ended[scenario.name]]
+    figure("registry faults: scenarios that end safely", "≥ 40", len(good), of=len(SCENARIOS))
+    recoverable = [scenario for scenario in SCENARIOS if not scenario.refused]
+    lost = [scenario.name for scenario in recoverable if scenario not in good]
+    figure("registry faults: recoverable ones that do not recover by themselves", "= 0", len(lost), of=len(recoverable))
+    assert len(good) == len(SCENARIOS), {name: wrong for name, wrong in ended.items() if wrong}
+
+
+def test_little_is_sent_again_after_twenty_resets(tmp_path: Path, authority: Authority, figure: Tell) -> None:
+    with ExitStack() as stack:
+        stage = new_stage(stack, tmp_path, authority)
+        data = Random(SEED).randbytes(24_000_000)
+        stage.manifest = stage.fake.add_image("app", [layer({"f": data})])
+        stage.fake.script(stage.digest("layer"), Reply(cut_after=1_000_000, reset=True), times=20)
+        store = pulling.new_store(tmp_path)
+        assert pulling.pull(store, stage.name, ConnectionOptions(limits=QUICK, tls_verify=False)).error == ""
+        requests = stage.fake.requests(stage.digest("layer"))
+    assert len(requests) == 21
+    size = stage.manifest["layers"][0]["size"]
+    again = sum(request.sent for request in requests) - size
+    figure("registry faults: sent again after 20 resets", "≤ 5 %", 100 * again / size)
+
+
+STALLS = {
+    "no answer": (MANIFEST, Reply(delay=60)),
+    "headers byte by byte": (MANIFEST, Reply(raw=crawl(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 500, 0.5))),
+    "nothing after the headers": ("/blobs/", Reply(stall_after=0)),
+    "nothing after a burst": ("/blobs/", Reply(stall_after=400_000)),
+    "body byte by byte": ("/blobs/", Reply(rate=10)),
+    "body at 500 bytes a second": ("/blobs/", Reply(rate=500)),
+}
+"""Ways to stop sending without an end of the connection."""
+
+
+def test_stalls_are_noticed(figure: Tell) -> None:
+    """With the limits that the program has; the usual run shortens them to a fifth, and multiplies what it measures."""
+    shorter = amount(usual=5, nightly=1)
+    limits = replace(Limits(), idle_seconds=Limits().idle_seconds / shorter, tries=1)
+    noticed: dict[str, float] = {}
+
+    def measure(name: str, part: str, reply: Reply) -> None:
+        with FakeRegistry() as fake:
+            entry = fake.put_blob(bytes(500_000), "x")
+            registry = Registry(Endpoint(fake.host, "app"), ConnectionOptions(limits=limits, tls_verify=False))
+            registry.connect()
+            fake.script(part, reply)
+            started = time.monotonic()
+            try:
+                if part == MANIFEST:
+                    registry.manifest("latest")
+                else:
+                    for _ in registry.blob(entry["digest"], entry["size"]).chunks():
+                        pass
+            except TransientError as error:
+                assert error.stalled
+                noticed[name] = time.monotonic() - started
+
+    threads = [threading.Thread(target=measure, args=(name, *how)) for name, how in STALLS.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert noticed.keys() == STALLS.keys()
+    figure("registry faults: until a stall is noticed", "≤ 30 s", max(noticed.values()) * shorter)
+
+
+MEASURED = """
+import json, os, sys
+pid = os.fork()
+if pid == 0:
+    os.execvp(sys.argv[1], sys.argv[1:])
+_, status, used = os.wait4(pid, 0)
+print(json.dumps([os.waitstatus_to_exitcode(status), used.ru_maxrss]))
+"""
+"""Runs a command; prints its exit code and the most memory, in KiB, that any of its processes had."""
+
+
+@pytest.mark.needs("subuid")
+def test_memory_of_the_program(cli: Cli, tmp_path: Path, authority: Authority, figure: Tell) -> None:
+    most = 0
+    chosen = [scenario for scenario in SCENARIOS if scenario.by_command]
+    for number, scenario in enumerate(chosen):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        with ExitStack() as stack:
+            stage = new_stage(stack, directory, authority)
+            arrange(scenario, stage)
+            flags = ["--retry-delay=50ms", *([] if stage.tls_verify is None else ["--tls-verify=false"])]
+            command = [sys.executable, "-ISc", MEASURED, *cli.command("pull", "-q", *flags, stage.name)]
+            done = subprocess.run(command, env=cli.environment, capture_output=True, text=True, timeout=60, check=True)
+        code, kilobytes = json.loads(done.stdout.splitlines()[-1])
+        errors = [line for line in done.stderr.splitlines() if line.startswith(("Error: ", "hint: "))]
+        assert code == (125 if scenario.refused else 0), (scenario.name, done.stderr)
+        assert bool(errors) == bool(scenario.refused) and re.search(scenario.refused, done.stderr), done.stderr
+        assert "Traceback" not in done.stderr and "defect" not in done.stderr, done.stderr
+        assert kilobytes <= 150 * 1024, f"{scenario.name}: {kilobytes >> 10} MiB"
+        most = max(most, kilobytes)
+        if not scenario.refused:
+            cli.ok("rmi", "-af")
+    figure("registry faults: memory of the program", "≤ 150 MiB", most / 1024)
