@@ -99,6 +99,10 @@ class Containers:
         """The ids of all containers, in no order."""
         return [name for name in names_in(self._layout.containers) if is_id(name)]
 
+    def has_name(self, container_id: str, name: str) -> bool:
+        """Whether ``name`` leads to the container."""
+        return self._holder(name) == container_id
+
     def names(self) -> dict[str, str]:
         """Every name that is taken, and the id that it is linked to (which may be gone: see ``storage.check``)."""
         return {name: self._holder(name) for name in names_in(self._layout.names)}

@@ -119,10 +119,10 @@ def _discard_layers(store: Store, diff_ids: set[str], trash: list[str]) -> None:
         if moved:
             _put_back(store, moved)
             trash += moved.values()
-            for link in names_in(layout.links):
-                path = layout.link(link)
-                if not os.path.exists(path):
-                    _unlink(path)
+        for link in names_in(layout.links):
+            path = layout.link(link)
+            if not os.path.exists(path):
+                _unlink(path)
 
 
 def _put_back(store: Store, moved: dict[str, str]) -> None:

@@ -156,7 +156,7 @@ def _is_orphan(live: Mapping[str, Any]) -> bool:
 
     try:
         pidfd = pidfd_open(live["pid"])
-    except OSError:
+    except ProcessLookupError:
         return True
     try:
         if runtime_state.start_time(live["pid"]) == live.get("start_time"):
@@ -181,12 +181,14 @@ def is_abandoned(engine: Engine, record: Mapping[str, Any], state: str) -> bool:
     """Whether nobody will start or remove a container any more, unless its lock says otherwise.
 
     That is a ``--rm`` container that has run, and one without what a start needs: ``create`` writes that last, and
-    ``run --rm`` never.
+    ``run --rm`` never. One that has not even its name is locked by its maker, if he lives.
     """
     if state != "created":
         return bool(record.get("rm")) and state == "exited"
-    claimed = record.get("created", 0) < time.time_ns() - _CLAIMED * 1_000_000_000
-    return claimed and not os.path.lexists(f"{engine.store.layout.container(record['id'])}/launch.json")
+    if os.path.lexists(f"{engine.store.layout.container(record['id'])}/launch.json"):
+        return False
+    unclaimed = record.get("created", 0) < time.time_ns() - _CLAIMED * 1_000_000_000
+    return unclaimed or not engine.store.containers.has_name(record["id"], record["name"])
 
 
 def _number(value: object) -> int:

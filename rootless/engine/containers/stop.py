@@ -92,7 +92,7 @@ def open_init(engine: Engine, container_id: str, current: Status) -> int:
     """A descriptor of the container's first process; -1 when it has ended."""
     try:
         pidfd = pidfd_open(current.pid)
-    except OSError:
+    except ProcessLookupError:
         return -1
     if status(engine, container_id).pid == current.pid:
         return pidfd
