@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from rootless.monitor.settings import Settings
 
+_REFUSED = 125
 _FIRST_DELAY, _LONGEST_DELAY, _LONG_RUN = 0.1, 60.0, 10.0  # seconds
 
 
@@ -34,13 +35,18 @@ def delay(settings: Settings, finished: int) -> float:
     return min(_FIRST_DELAY * (1 << min(settings["restarts"], 16)), _LONGEST_DELAY)
 
 
-def record(settings: Settings, code: int, finished: int, stopped: bool, again: bool) -> None:
+def refuse(settings: Settings, error: str) -> None:
+    """Put down why the monitor cannot begin: the container ends with it."""
+    record(settings, _REFUSED, time.time_ns(), False, False, error)
+
+
+def record(settings: Settings, code: int, finished: int, stopped: bool, again: bool, error: str = "") -> None:
     """Put down how the run ended: ``stopped`` by the user, or ``again`` is to be run. It is unknown without space."""
     document = {
         "started": settings["started"],
         "finished": finished,
         "exit_code": code,
-        "error": "",
+        "error": error,
         "oom": was_out_of_memory(settings["cgroup"]),
         "stopped": stopped,
         "restarts": settings["restarts"],

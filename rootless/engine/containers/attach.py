@@ -78,11 +78,14 @@ def _keys(engine: Engine, options: Mapping[str, Any]) -> str:
 def _code(engine: Engine, container_id: str, code: int | None) -> int:
     if code is not None:
         return code
-    # The monitor was killed, and the container with it.
+    # The monitor was killed or could not begin, and the container ended with it.
     try:
-        return status(engine, container_id).exit_code or KILLED
+        found = status(engine, container_id)
     except Exception:  # gone
         return KILLED
+    if found.error:
+        raise RootlessError(found.error, exit_code=found.exit_code)
+    return found.exit_code or KILLED
 
 
 class Session:

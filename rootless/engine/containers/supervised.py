@@ -176,8 +176,9 @@ def lead(
             settings.update(notify=notifier.listener, manager=notifier.target, health=checks)
             signals.block_all()  # once it is told of, it must not end by one before the monitor listens to them
             notifier.started()
+            handed = _handed(settings)
             _let_caller_go(caller, process.pidfd)
-            _become_monitor(settings)
+            _become_monitor(settings, handed)
         except BaseException:
             process.close()
             raise
@@ -186,8 +187,11 @@ def lead(
             handle.close()
         control.remove()
         forget_state(engine, container.id)
-        if started and not temporary and isinstance(error, RootlessError):
-            record_exit(engine, container.id, started, time.time_ns(), error.exit_code, error.message)
+        if started and not temporary and isinstance(error, RootlessError | OSError):
+            code, told = 125, f"cannot watch the container: {getattr(error, 'strerror', '')}"
+            if isinstance(error, RootlessError):
+                code, told = error.exit_code, error.message
+            record_exit(engine, container.id, started, time.time_ns(), code, told)
         raise
 
 
@@ -266,11 +270,15 @@ def _let_caller_go(caller: wire.Channel | None, pidfd: int) -> None:
         caller.send(wire.READY, fd=pidfd)
 
 
-def _become_monitor(settings: dict[str, Any]) -> NoReturn:
-    """Execute the monitor in this process's place, with the descriptors of its settings and no others."""
-    data = marshal.dumps(settings)
+def _handed(settings: dict[str, Any]) -> int:
+    """A descriptor of the settings, for the monitor."""
     memory = os.memfd_create("monitor")
-    os.write(memory, data)
+    os.write(memory, marshal.dumps(settings))
+    return memory
+
+
+def _become_monitor(settings: dict[str, Any], memory: int) -> NoReturn:
+    """Execute the monitor in this process's place, with the descriptors of its settings and no others."""
     keys = ("pidfd", "master", "stdout", "stderr", "stdin", "listener", "owner", "lock", "notify", "events_fd")
     kept = sorted({fd for fd in (memory, *(settings[key] for key in keys), *settings["helper_fds"]) if fd > 2})
     confined.confine(settings)
