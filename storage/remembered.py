@@ -3,7 +3,8 @@
 It stands in the extended attribute ``user.rootlesscontainers`` of the file, in the form that other programs without
 root read too: the protocol buffer ``{uint32 uid = 1; uint32 gid = 2;}`` (rootlesscontainers.proto). What takes no such
 attribute, a link, a pipe, or a file on a file system without any, is in the container's sidecar ``owners`` by the
-number of its inode, one JSON object a line, the last of which counts: ``{"inode": 12, "uid": 100, "gid": 65534}``.
+number of its inode and its type (S_IFMT), one JSON object a line, the last of which counts:
+``{"inode": 12, "type": 40960, "uid": 100, "gid": 65534}``.
 """
 
 from __future__ import annotations
@@ -58,20 +59,20 @@ def over(new: tuple[int, int], old: tuple[int, int]) -> tuple[int, int]:
     return (old[0] if new[0] == UNCHANGED else new[0], old[1] if new[1] == UNCHANGED else new[1])
 
 
-def line(inode: int, owner: tuple[int, int]) -> bytes:
+def line(inode: int, kind: int, owner: tuple[int, int]) -> bytes:
     """A line of the sidecar."""
-    return b'{"inode": %d, "uid": %d, "gid": %d}\n' % (inode, *owner)
+    return b'{"inode": %d, "type": %d, "uid": %d, "gid": %d}\n' % (inode, kind, *owner)
 
 
-def load(path: str) -> dict[int, tuple[int, int]]:
-    """A sidecar: inode → (uid, gid). Empty where there is none; a line that a power cut has cut short is left out."""
-    found: dict[int, tuple[int, int]] = {}
+def load(path: str) -> dict[tuple[int, int], tuple[int, int]]:
+    """A sidecar: (inode, type) → (uid, gid). Empty where there is none; a line that was cut short is left out."""
+    found: dict[tuple[int, int], tuple[int, int]] = {}
     try:
         with open(path, "rb") as lines:
             for text in lines:
                 try:
                     value = jsonfast.loads(text)
-                    found[int(value["inode"])] = (int(value["uid"]), int(value["gid"]))
+                    found[value["inode"], value["type"]] = (int(value["uid"]), int(value["gid"]))
                 except (ValueError, KeyError, TypeError):
                     continue
     except FileNotFoundError:

@@ -51,7 +51,7 @@ class Tree:
         self._sidecar = owners
         self._owners: dict[str, TrueEntry] | None = None
         self._given = given
-        self._inodes: dict[int, tuple[int, int]] | None = None
+        self._inodes: dict[tuple[int, int], tuple[int, int]] | None = None
 
     def truth(self, path: str) -> TrueEntry | None:
         """What the entry ``path`` truly is, if that could not be made real. Raises ``DamagedError``."""
@@ -71,10 +71,10 @@ class Tree:
         if stat.S_ISREG(entry.status.st_mode) or entry.is_directory:
             try:
                 value = os.getxattr(entry.reference, remembered.ATTRIBUTE, follow_symlinks=False)
-            except OSError:  # none, or no attributes here
-                return self._inodes.get(entry.status.st_ino)
-            return remembered.decode(value)
-        return self._inodes.get(entry.status.st_ino)
+                return remembered.decode(value)
+            except OSError:
+                pass  # none, or no attributes here
+        return self._inodes.get((entry.status.st_ino, stat.S_IFMT(entry.status.st_mode)))
 
 
 class Entry:

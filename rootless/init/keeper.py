@@ -49,7 +49,7 @@ def is_needed(idmap: IdMap) -> bool:
 
 
 def start(keeper: Keeper, idmap: IdMap) -> int:
-    """Fork the keeper; its pid. In the new user namespace, whose map may come later, but not in the new pid namespace."""
+    """Fork the keeper; its pid. In the new user namespace, whose map may come later, but in the old pid namespace."""
     near, far = wire.pair()
     pid = os.fork()
     if pid == 0:

@@ -192,7 +192,7 @@ class Files:
                 if error.errno in (errno.EDQUOT, errno.ENOSPC, errno.EIO, errno.EROFS):
                     raise
         if status.st_dev == self._device:
-            self._write(status.st_ino, owner)
+            self._write(remembered.line(status.st_ino, status.st_mode & _TYPE, owner))
 
     @staticmethod
     def _known(path: str) -> tuple[int, int] | None:
@@ -201,8 +201,8 @@ class Files:
         except OSError:
             return None
 
-    def _write(self, inode: int, owner: tuple[int, int]) -> None:
+    def _write(self, line: bytes) -> None:
         if self._sidecar < 0:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             self._sidecar = os.open("owners", flags, 0o600, dir_fd=self._directory)
-        os.write(self._sidecar, remembered.line(inode, owner))
+        os.write(self._sidecar, line)
