@@ -324,7 +324,26 @@ class Containers:
         The directory goes to the trash in one step. Files of subordinate ids are deleted by ``delete_tree``, or stay in
         the trash until ``storage.gc.sweep``. Raises ``NotFoundError``.
         """
-        path = self.path(container_id)
+        lock = self._lock_for_removal(container_id)
+        try:
+            trash = self._discard(container_id)
+        finally:
+            lock.release()
+        trees.empty(trash, delete_tree)
+        reserve.fill(self._layout)
+
+    def _lock_for_removal(self, container_id: str) -> Lock:
+        """The lock of who changes the record, so that none is renamed while it goes; not held where it takes space that
+        a full disk does not have."""
+        try:
+            return self._record_lock(container_id)
+        except NotFoundError:
+            raise
+        except StorageError:
+            return Lock(self._layout.container_record_lock(container_id))
+
+    def _discard(self, container_id: str) -> str:
+        """Move a container to the trash and free its names; returns where it is now."""
         try:
             name = self.load(container_id)["name"]
         except NotFoundError:
@@ -334,7 +353,7 @@ class Containers:
         else:
             names = [name] if is_name(name) and self._holder(name) == container_id else []
         try:
-            trash = trees.to_trash(self._layout, path)
+            trash = trees.to_trash(self._layout, self.path(container_id))
         except NotFoundError:
             raise _no_such(container_id) from None
         for known in names:
@@ -342,5 +361,4 @@ class Containers:
                 os.unlink(self._layout.name(known))
             except OSError:
                 continue  # a name whose container is gone counts as free
-        trees.empty(trash, delete_tree)
-        reserve.fill(self._layout)
+        return trash
