@@ -161,10 +161,16 @@ class _Service:
             elif fd in self.channels:
                 self._take(self.channels[fd])
             elif fd == self._gate:
-                self.add(wire.accept(fd))
+                try:
+                    self.add(wire.accept(fd))
+                except OSError:  # whoever wanted to join has ended
+                    continue
 
     def _take(self, channel: Channel) -> None:
-        kind, values = channel.receive()
+        try:
+            kind, values = channel.receive()
+        except (OSError, ValueError, EOFError, TypeError):
+            kind, values = wire.CLOSED, ()
         listener = values[-1] if values else None
         if kind == wire.LISTENER and isinstance(listener, int):
             if not self._root:

@@ -48,6 +48,7 @@ class Files:
         self._proc = proc
         self._directory = directory
         self._home = os.open("/", O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.fchdir(self._home)
         self._device = -1
         self._sidecar = -1
 
