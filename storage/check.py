@@ -11,11 +11,11 @@ import os
 import stat
 from functools import partial
 
-from storage import atomic, check_images, gc, jsonfast, locks, trees
+from storage import atomic, check_images, check_index, check_layers, gc, jsonfast, locks, private, trees
 from storage.errors import StorageError, shown
 from storage.layout import names_in
 from storage.names import is_name
-from storage.problem import Problem
+from storage.problem import Means, Problem
 from storage.store import OCI_LAYOUT
 
 TYPE_CHECKING = False
@@ -37,20 +37,19 @@ if TYPE_CHECKING:
 
 
 def run(
-    store: Store, *, repair: bool = False, force: bool = False, delete_tree: DeleteTree | None = None,
-    progress: Callable[[str], None] | None = None,
+    store: Store, *, repair: bool = False, force: bool = False, means: Means | None = None
 ) -> list[Finding]:
-    """Check the whole store, every blob by its digest; return what was found.
+    """Check the whole store, every blob by its digest, every layer by its blob; return what was found.
 
-    ``repair`` mends what can be mended without loss of data, ``force`` also removes containers that cannot be read.
-    ``progress`` is told what is looked at. Raises ``StorageError`` only where a directory cannot be read at all.
+    ``repair`` mends what can be mended without loss of data, ``force`` also removes what cannot be read.
+    Raises ``StorageError`` only where a directory cannot be read at all.
     """
     findings: list[Finding] = []
     for check in (
-        _directories, check_images.index, check_images.blobs, check_images.images, check_images.layers,
-        check_images.links, _containers, _names, _volumes, _leftovers,
+        _directories, check_index.index, check_images.blobs, check_layers.layers, check_images.images,
+        check_layers.contents, check_layers.links, check_images.unused, _containers, _names, _volumes, _leftovers,
     ):
-        for problem in check(store, progress or (lambda _: None), delete_tree):
+        for problem in check(store, means or Means()):
             repaired = False
             if problem.mend is not None and repair and (force or not problem.loses_data):
                 try:
@@ -64,10 +63,10 @@ def run(
     return findings
 
 
-def _directories(store: Store, progress: Callable[[str], None], _: DeleteTree | None) -> Iterator[Problem]:
+def _directories(store: Store, means: Means) -> Iterator[Problem]:
     """The directories of the layout exist, are ours and private."""
     layout = store.layout
-    progress("directories")
+    means.progress("directories")
     for path in [layout.data, *layout.directories(), layout.run, *layout.run_directories()]:
         try:
             status = os.lstat(path) if path != layout.data else os.stat(path)
@@ -82,9 +81,13 @@ def _directories(store: Store, progress: Callable[[str], None], _: DeleteTree | 
             mode = stat.S_IMODE(status.st_mode)
             yield Problem("directory", path, f"others may enter it (mode {mode:04o})",
                           partial(os.chmod, path, 0o700))
+    for path in (layout.format_version, layout.oci_layout):
+        why = private.wrong(path, 0o600)
+        if why.startswith("its mode"):
+            yield Problem("file", path, why, partial(os.chmod, path, 0o600))
     document = _json(layout.oci_layout)
-    if not isinstance(document, dict) or not str(document.get("imageLayoutVersion", "")).startswith("1."):
-        yield Problem("file", layout.oci_layout, "it does not say version 1 of the OCI image layout",
+    if not isinstance(document, dict) or document.get("imageLayoutVersion") != "1.0.0":
+        yield Problem("file", layout.oci_layout, "it does not say version 1.0.0 of the OCI image layout",
                       lambda: atomic.write(layout.oci_layout, OCI_LAYOUT))
 
 
@@ -97,23 +100,26 @@ def _json(path: str) -> Any:
         return None
 
 
-def _containers(store: Store, progress: Callable[[str], None], delete_tree: DeleteTree | None) -> Iterator[Problem]:
+def _containers(store: Store, means: Means) -> Iterator[Problem]:
     """Every container's record can be read and its name leads to it."""
     layout = store.layout
     ids = set(store.containers.ids())
     for stranger in sorted(set(names_in(layout.containers)) - ids):
         yield Problem("container", stranger, "its name is not a container's id")
     for container_id in sorted(ids):
-        progress(f"container {container_id[:12]}")
+        means.progress(f"container {container_id[:12]}")
         try:
             record = store.containers.load(container_id)
         except StorageError as error:
-            remove = partial(store.containers.remove, container_id, delete_tree)
+            remove = partial(store.containers.remove, container_id, means.delete_tree)
             if store.containers.is_unwritten(container_id):
                 yield Problem("leftover", container_id, "a container that was not to outlive a power cut", remove)
             else:
                 yield Problem("container", container_id, error.message, remove, True)
             continue
+        yield from _as_written(
+            "container", container_id, layout.container_record(container_id),
+            partial(store.containers.save, container_id, record))
         name = record["name"]
         if not is_name(name):
             yield Problem("container", container_id, f"its record has the name {shown(name)}")
@@ -128,9 +134,9 @@ def _containers(store: Store, progress: Callable[[str], None], delete_tree: Dele
                 yield Problem(kind, container_id, text, partial(os.unlink, path))
 
 
-def _names(store: Store, progress: Callable[[str], None], _: DeleteTree | None) -> Iterator[Problem]:
+def _names(store: Store, means: Means) -> Iterator[Problem]:
     """Every name leads to a container that has it."""
-    progress("names")
+    means.progress("names")
     layout = store.layout
     for name, holder in sorted(store.containers.names().items()):
         if not holder or not os.path.lexists(layout.container(holder)):
@@ -146,11 +152,11 @@ def _names(store: Store, progress: Callable[[str], None], _: DeleteTree | None) 
                           partial(os.unlink, layout.name(name)))
 
 
-def _volumes(store: Store, progress: Callable[[str], None], _: DeleteTree | None) -> Iterator[Problem]:
+def _volumes(store: Store, means: Means) -> Iterator[Problem]:
     """Every volume has its data and a record that can be read."""
     layout = store.layout
     for name in sorted(names_in(layout.volumes)):
-        progress(f"volume {name}")
+        means.progress(f"volume {name}")
         if not is_name(name):
             yield Problem("volume", name, "its name is not that of a volume")
             continue
@@ -158,21 +164,37 @@ def _volumes(store: Store, progress: Callable[[str], None], _: DeleteTree | None
         if not os.path.isdir(data):
             yield Problem("volume", name, "its data is missing", partial(os.mkdir, data, 0o755))
         try:
-            store.volumes.load(name)
+            record = store.volumes.load(name)
         except StorageError as error:
             yield Problem("volume", name, error.message, partial(store.volumes.rebuild_record, name))
+            continue
+        yield from _as_written(
+            "volume", name, layout.volume_record(name), partial(store.volumes.save, name, record))
 
 
-def _leftovers(store: Store, progress: Callable[[str], None], delete_tree: DeleteTree | None) -> Iterator[Problem]:
+def _as_written(kind: str, name: str, path: str, save: Callable[[], object]) -> Iterator[Problem]:
+    """A record that can be read is private, and as it was written; ``save`` makes do with what it says."""
+    file = os.path.basename(path)
+    why = private.wrong(path, 0o600)
+    if why:
+        yield Problem(kind, name, f"{file}: {why}", partial(os.chmod, path, 0o600))
+    try:
+        if not jsonfast.is_intact(atomic.read(path, 16 << 20)):
+            yield Problem(kind, name, f"{file} was damaged, or changed by hand: see whether it is right", save, True)
+    except OSError:
+        return  # removed meanwhile
+
+
+def _leftovers(store: Store, means: Means) -> Iterator[Problem]:
     """Nothing half-done is in tmp/ without a process that works on it, and the trash is empty."""
-    progress("leftovers")
+    means.progress("leftovers")
     layout = store.layout
     for directory, problem in ((layout.tmp, "the work of a killed process"), (layout.trash, "not yet deleted")):
         for name in sorted(names_in(directory)):
             path = f"{directory}/{name}"
             if name.endswith(".part") or (directory == layout.tmp and locks.is_held(path)):
                 continue
-            yield Problem("leftover", path, problem, partial(_clear, store, path, delete_tree))
+            yield Problem("leftover", path, problem, partial(_clear, store, path, means.delete_tree))
 
 
 def _clear(store: Store, path: str, delete_tree: DeleteTree | None) -> None:

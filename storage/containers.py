@@ -126,6 +126,7 @@ class Containers:
             raise _damaged(container_id, error.message, path) from None
         if not isinstance(record, dict) or record.get("id") != container_id or not isinstance(record.get("name"), str):
             raise _damaged(container_id, "it does not hold its id and name", path)
+        record.pop(jsonfast.CHECKSUM, None)
         return record
 
     def list(self) -> Records:
@@ -176,7 +177,7 @@ class Containers:
         record["name"] = chosen
         target = self._layout.container(container_id)
         with WorkDirectory(self._layout) as work:
-            atomic.write_new(f"{work.path}/container.json", jsonfast.dump_bytes(record), durable)
+            atomic.write_new(f"{work.path}/container.json", jsonfast.seal(jsonfast.dump_bytes(record)), durable)
             try:
                 os.rename(work.path, target)
             except OSError as error:
@@ -198,7 +199,7 @@ class Containers:
         return container_id
 
     def _write(self, path: str, record: Record, durable: bool) -> None:
-        atomic.write(path, jsonfast.dump_bytes(record), durable=durable)
+        atomic.write(path, jsonfast.seal(jsonfast.dump_bytes(record)), durable=durable)
 
     def _check_new_name(self, name: str) -> None:
         if not is_name(name):

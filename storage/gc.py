@@ -136,6 +136,11 @@ def _put_back(store: Store, moved: dict[str, str]) -> None:
             os.rename(moved.pop(key), store.layout.layer(key))
 
 
+def needed_layers(store: Store) -> set[str]:
+    """DiffIDs of the layers that an image or a container needs. Raises ``StorageError`` if one is damaged."""
+    return _in_use(store)[1] | _of_containers(store)
+
+
 def remove_image(store: Store, image: Image, delete_tree: DeleteTree | None = None) -> list[str]:
     """Remove an image with its names and all content that was only its own; return the names."""
     names = store.images.remove(image)

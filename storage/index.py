@@ -20,16 +20,12 @@ if TYPE_CHECKING:
     from storage.oci import Descriptor
 
 _HEAD = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[\n'
-_TAIL = b"\n]}\n"
-EMPTY = _HEAD[:-1] + b"]}\n"
 _MAX_BYTES = 64 << 20
 
 
 def encode(entries: list[Any]) -> bytes:
     """Return the bytes of an index with ``entries``."""
-    if not entries:
-        return EMPTY
-    return _HEAD + b",\n".join(jsonfast.dumps(entry).encode("ascii") for entry in entries) + _TAIL
+    return jsonfast.seal(_HEAD + b",\n".join(jsonfast.dumps(entry).encode("ascii") for entry in entries) + b"\n]}")
 
 
 class IndexFile:
@@ -115,7 +111,7 @@ class IndexFile:
         atomic.write(self._layout.index, data)
         self._stamp = None
         try:
-            atomic.write(self._layout.index_copy, data, durable=False)
+            atomic.write(self._layout.index_copy, data)
         except StorageError:
             pass  # an older copy is as good as one can have on a full disk
 

@@ -16,8 +16,8 @@ import os
 import select
 from collections.abc import Callable, Iterable
 
+from storage import atomic, jsonfast, trees
 from storage import sys as calls
-from storage import trees
 from storage.archive.extract import Extractor
 from storage.archive.limits import Limits
 from storage.archive.stream import LayerStream, Source
@@ -72,7 +72,7 @@ def unpack(
     new is in the store.
     """
     with WorkDirectory(layout) as work:
-        job = _Job(layout, work.path, confine, progress, limits or Limits())
+        job = Job(layout, work.path, confine, progress, limits or Limits())
         answer = in_userns(lambda: job.run(sources, diff_ids, workers or len(os.sched_getaffinity(0))))
     new: list[str] = json.loads(answer)
     return new
@@ -89,28 +89,30 @@ class _Worker:
         self.diff_id = diff_id
 
 
-class _Job:
+class Job:
     """What the coordinator does inside the user namespace."""
+
+    extractor: type[Extractor] = Extractor
+    """What unpacks a layer."""
 
     def __init__(
         self, layout: Layout, build: str, confine: Confine, progress: Progress | None, limits: Limits
     ) -> None:
-        self._layout = layout
-        self._build = build
-        self._map_key = layout.map_key
+        self.layout = layout
+        self.build = build
+        self.map_key = layout.map_key
         self._confine = confine
         self._progress = progress
         self._limits = limits
         self._running: list[_Worker] = []
-        self._records: dict[str, dict[str, object]] = {}
+        self.records: dict[str, dict[str, object]] = {}
 
     def run(self, sources: Iterable[LayerSource], diff_ids: list[str], workers: int) -> bytes:
-        """Unpack, publish, and return the new DiffIDs as JSON."""
-        known = Layers(self._layout)
+        """Unpack, finish, and return what came of it as JSON: the new DiffIDs."""
         started: set[str] = set()
         try:
             for source in sources:
-                if source.diff_id in started or known.has(source.diff_id, self._map_key):
+                if source.diff_id in started or not self.wants(source.diff_id):
                     continue
                 started.add(source.diff_id)
                 while len(self._running) >= workers:
@@ -118,16 +120,21 @@ class _Job:
                 self._start(source)
             while self._running:
                 self._await_one()
-            new = self._publish(diff_ids) if started else []
+            result = self.finish(diff_ids) if started else []
         except OSError as error:
             raise os_error("cannot unpack a layer", error) from error
         finally:
             self._end_workers()
             self._clean()
-        return json.dumps(new).encode()
+        return json.dumps(result).encode()
 
-    def _key(self, diff_id: str) -> str:
-        return layer_key(diff_id, self._map_key)
+    def wants(self, diff_id: str) -> bool:
+        """Whether the layer is to be unpacked."""
+        return not Layers(self.layout).has(diff_id, self.map_key)
+
+    def key(self, diff_id: str) -> str:
+        """The name of the layer's directory."""
+        return layer_key(diff_id, self.map_key)
 
     # Workers.
 
@@ -164,7 +171,7 @@ class _Job:
 
     def _unpack_layer(self, source: LayerSource) -> dict[str, object]:
         os.umask(0)
-        directory = f"{self._build}/{self._key(source.diff_id)}"
+        directory = f"{self.build}/{self.key(source.diff_id)}"
         os.mkdir(directory, 0o700)
         os.mkdir(f"{directory}/diff", 0o755)
         root = os.open(f"{directory}/diff", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -175,7 +182,7 @@ class _Job:
         blob = open(source.blob, "rb", buffering=0) if isinstance(source.blob, str) else source.blob  # noqa: SIM115
         self._confine(root)
         stream = LayerStream(blob, self._limits, self._reporter(source.diff_id))
-        extractor = Extractor(root, owners, ids, self._limits)
+        extractor = self.extractor(root, owners, ids, self._limits)
         try:
             extractor.unpack(TarReader(stream, self._limits))
         finally:
@@ -189,7 +196,7 @@ class _Job:
             self._progress(source.diff_id, stream.consumed)
         return {
             "diff_id": source.diff_id,
-            "map": self._map_key,
+            "map": self.map_key,
             "size": extractor.bytes,
             "entries": extractor.entries,
             "owners": owners.size,
@@ -232,7 +239,7 @@ class _Job:
             raise StorageError(
                 message if worker.diff_id in message else f"cannot unpack the layer {name}: {message}", record["hint"]
             )
-        self._records[worker.diff_id] = record
+        self.records[worker.diff_id] = record
 
     def _end_workers(self) -> None:
         for worker in self._running:
@@ -243,25 +250,24 @@ class _Job:
 
     # Publishing.
 
-    def _publish(self, diff_ids: list[str]) -> list[str]:
-        """Make the finished layers durable, then visible."""
-        complete_parents(self._tree_of, diff_ids, self._records)
-        for diff_id, record in self._records.items():
-            directory = f"{self._build}/{self._key(diff_id)}"
+    def finish(self, diff_ids: list[str]) -> list[str]:
+        """Make the finished layers durable, then visible; returns the DiffIDs that are new."""
+        complete_parents(self.tree_of, diff_ids, self.records)
+        for diff_id, record in self.records.items():
+            directory = f"{self.build}/{self.key(diff_id)}"
             if not record.pop("owners"):
                 os.unlink(f"{directory}/owners")
             record.pop("implicit")
-            with open(f"{directory}/layer.json", "x") as file:
-                json.dump(record, file)
-        keys = {self._key(diff_id): diff_id for diff_id in self._records}
-        return [keys[key] for key in publish(self._layout, self._build, list(keys))]
+            atomic.write_new(f"{directory}/layer.json", jsonfast.dump_bytes(record), durable=False)
+        keys = {self.key(diff_id): diff_id for diff_id in self.records}
+        return [keys[key] for key in publish(self.layout, self.build, list(keys))]
 
-    def _tree_of(self, diff_id: str) -> str:
+    def tree_of(self, diff_id: str) -> str:
         """The tree of a layer of this image, which may be published or about to be."""
-        key = self._key(diff_id)
-        return f"{self._build}/{key}/diff" if diff_id in self._records else self._layout.layer_diff(key)
+        key = self.key(diff_id)
+        return f"{self.build}/{key}/diff" if diff_id in self.records else self.layout.layer_diff(key)
 
     def _clean(self) -> None:
         """Empty the build directory: what is left failed, or was already there."""
-        for name in os.listdir(self._build):
-            trees.delete(f"{self._build}/{name}")
+        for name in os.listdir(self.build):
+            trees.delete(f"{self.build}/{name}")

@@ -7,7 +7,7 @@
       images.lock               held by whoever changes index.json; content.lock: see storage.gc
       index.copy                what index.json is repaired from
       events.log                what happened, a line each; events.log.1: what happened before (storage.eventlog)
-      reserve                   1 MiB that is given back when a deletion meets a full disk
+      reserve, spare            1 MiB and an inode that are given back when a deletion meets a full disk
       images/                   an OCI image layout: oci-layout, index.json, blobs/<algorithm>/<hex>
       layers/<key>/             diff/ (the tree), owners, layer.json; key = <DiffID hex>[.<id map key>]
       l/<n>                     short links to ../layers/<key>/diff
@@ -47,7 +47,7 @@ class Layout:
     __slots__ = (
         "blobs", "containers", "content_lock", "data", "driver_cache", "engine_run", "events", "format_version",
         "images", "images_lock", "index", "index_copy", "layers", "links", "map_key", "names", "oci_layout", "reserve",
-        "run", "run_locks", "tmp", "trash", "volumes",
+        "run", "run_locks", "spare", "tmp", "trash", "volumes",
     )
 
     def __init__(self, data: str, run: str, map_key: str = "") -> None:
@@ -56,6 +56,7 @@ class Layout:
         self.map_key = map_key
         self.format_version = f"{data}/FORMAT_VERSION"
         self.reserve = f"{data}/reserve"
+        self.spare = f"{data}/spare"
         self.images_lock = f"{data}/images.lock"
         self.content_lock = f"{data}/content.lock"
         self.index_copy = f"{data}/index.copy"

@@ -1,7 +1,10 @@
-"""A megabyte set aside so that a full disk can be emptied.
+"""A megabyte and an inode set aside so that a full disk can be emptied.
 
 Deleting an image rewrites the index, and moving things to the trash may grow a directory. On a disk without a free
-byte both would fail and nothing could ever be removed; the reserve is spent on exactly these.
+byte or inode both would fail and nothing could ever be removed; the reserve is spent on exactly these.
+
+The bytes are given back by cutting the file, not by its removal: the monitors of running containers may be confined by
+Landlock, whose rules hold the inodes that they name, and what is held is not freed. The inode is that of another file.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ def fill(layout: Layout) -> bool:
     Called when something was deleted: cheap if the reserve was not touched.
     """
     try:
+        os.close(os.open(layout.spare, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         if os.lstat(layout.reserve).st_size >= SIZE:
             return True
     except OSError:
@@ -51,11 +55,18 @@ def fill(layout: Layout) -> bool:
 
 
 def spend(layout: Layout) -> bool:
-    """Give the reserve back to the file system; return whether there was one."""
+    """Give the reserve back to the file system; return whether there was any."""
+    spent = False
     try:
-        os.unlink(layout.reserve)
+        if os.lstat(layout.reserve).st_size:
+            os.truncate(layout.reserve, 0)
+            spent = True
     except OSError:
-        return False
+        pass
+    try:
+        os.unlink(layout.spare)
+    except OSError:
+        return spent
     return True
 
 

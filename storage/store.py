@@ -73,7 +73,7 @@ def _make(layout: Layout) -> None:
     """Fill an empty data directory; FORMAT_VERSION, written last, makes it a store. Harmless if done twice."""
     known = {os.path.basename(path) for path in layout.directories()} | {
         os.path.basename(path) for path in (
-            layout.reserve, layout.images_lock, layout.content_lock, layout.index_copy)}
+            layout.reserve, layout.spare, layout.images_lock, layout.content_lock, layout.index_copy)}
     strangers = sorted(set(names_in(layout.data)) - known)
     strangers = [name for name in strangers if not name.startswith(atomic.TEMP_PREFIX)]
     if strangers:
@@ -86,10 +86,11 @@ def _make(layout: Layout) -> None:
 
     with Lock(layout.images_lock):
         if not os.path.lexists(layout.index):
-            from storage.index import EMPTY
+            from storage.index import encode
 
             atomic.write(layout.oci_layout, OCI_LAYOUT)
-            atomic.write(layout.index, EMPTY)
+            atomic.write(layout.index_copy, encode([]))
+            atomic.write(layout.index, encode([]))
     reserve.fill(layout)
     atomic.write(layout.format_version, f"{FORMAT_VERSION}\n".encode())
 

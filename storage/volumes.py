@@ -97,7 +97,7 @@ class Volumes:
             try:
                 os.mkdir(data, 0o755)
                 os.chmod(data, 0o755)  # whatever the umask: a container's other users have to reach it
-                atomic.write_new(f"{work.path}/volume.json", jsonfast.dump_bytes(record), durable)
+                atomic.write_new(f"{work.path}/volume.json", jsonfast.seal(jsonfast.dump_bytes(record)), durable)
                 # rename(2) replaces no directory that holds something, and a volume always does.
                 work.publish(self._layout.volume(name))
             except OSError as error:
@@ -128,13 +128,14 @@ class Volumes:
             raise DamagedError(f"the record of volume {name} is damaged: {error.message}", path) from None
         if not _is_record(record, name):
             raise DamagedError(f"the record of volume {name} is damaged: a field is missing or of the wrong type", path)
+        record.pop(jsonfast.CHECKSUM, None)
         return record  # type: ignore[no-any-return]
 
     def save(self, name: str, record: Record, durable: bool = True) -> None:
         """Replace the record of a volume that exists."""
         if not self.exists(name):
             raise _no_such(name)
-        atomic.write(self._layout.volume_record(name), jsonfast.dump_bytes(record), durable=durable)
+        atomic.write(self._layout.volume_record(name), jsonfast.seal(jsonfast.dump_bytes(record)), durable=durable)
 
     def rebuild_record(self, name: str) -> None:
         """Write the record of a volume anew from what its directory shows; labels and options are lost."""

@@ -79,7 +79,7 @@ def check(values: Values, args: list[str], global_values: Values) -> int:
     if not left:
         return 0
     repairable = any(finding["repairable"] for finding in left)
-    hint = "mend it with: rootless system check --repair (with --force, containers are lost)" if repairable else ""
+    hint = "mend it with: rootless system check --repair (--force: without damaged containers)" if repairable else ""
     print_error(f"the store is damaged: {len(left)} problem{'s' if len(left) > 1 else ''}", hint)
     return ENGINE_ERROR
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from rootless.engine.context import Engine
@@ -23,15 +23,43 @@ def info(engine: Engine) -> dict[str, Any]:
 def check(engine: Engine, values: Values) -> Rows:
     """Look at everything in the store; the findings (kind, object, problem, repairable, repaired).
 
-    ``repair``: mend what can be mended without loss; ``force``: also at the cost of damaged containers.
+    ``quick``: neither blobs nor the files of layers are read. ``repair``: mend what can be mended without loss, with
+    what a registry has if need be; ``force``: also at the cost of what cannot be read. ``max``: see ``Means``.
+    Raises ``UsageError``, ``RegistryError`` for an option.
     """
-    from storage import check as checking
+    from functools import partial
 
-    found = checking.run(
-        engine.store, repair=bool(values.get("repair")), force=bool(values.get("force")),
-        delete_tree=engine.delete_tree,
+    from rootless.engine.options.values import parse_duration
+    from rootless.security.confine import prepare_unpacker, unpacker
+    from storage import check as checking
+    from storage.problem import Means
+
+    repair = bool(values.get("repair") or values.get("force"))
+    fetch = None
+    if repair:
+        from rootless.engine.images.regain import regain
+        from rootless.registry.options import ConnectionOptions
+
+        fetch = partial(regain, engine, ConnectionOptions.from_values(values))
+    if not values.get("quick"):
+        prepare_unpacker()
+    means = Means(
+        delete_tree=engine.delete_tree, in_userns=partial(_in_userns, engine), confine=unpacker, fetch=fetch,
+        quick=bool(values.get("quick")), max_age=parse_duration(values.get("max") or "24h", "--max"),
     )  # fmt: skip
+    found = checking.run(engine.store, repair=repair, force=bool(values.get("force")), means=means)
     return [dict(finding) for finding in found]
+
+
+def _in_userns(engine: Engine, function: Callable[[], bytes]) -> bytes:
+    """``Engine.in_userns`` with the errors that storage knows: a check goes on after them."""
+    from rootless.errors import RootlessError
+    from storage.errors import StorageError
+
+    try:
+        return engine.in_userns(function)
+    except RootlessError as error:
+        raise StorageError(error.message, error.hint) from error
 
 
 def prune(engine: Engine, values: Values) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from rootless.cli.declare.command import Command
 from rootless.cli.declare.complete import shells
 from rootless.cli.declare.containers import FORCE_PRUNE, FORMAT, PRUNE_FILTER
 from rootless.cli.declare.options import Arguments, flag, text
+from rootless.cli.declare.pulling import REGISTRY
 
 COMMANDS = (
     Command(
@@ -46,8 +47,12 @@ COMMANDS = (
         "system:check",
         "Verify images, layers and records in the store.",
         (
-            flag("--repair", "-r", help="Mend what can be mended without loss of data."),
-            flag("--force", "-f", help="With --repair, also remove containers that cannot be read."),
+            flag("--repair", "-r", help="Mend what can be mended without loss of data; what is lost of an image is "
+                                        "fetched again by its digest."),
+            flag("--force", "-f", help="Repair, and remove containers that cannot be read."),
+            flag("--quick", "-q", help="Leave out what takes long: the bytes of blobs, the files of layers."),
+            text("--max", "-m", help="Age from which a layer that nothing needs is told (24h).", metavar="DURATION"),
+            *REGISTRY,
         ),
     ),
     Command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rootless.engine.images import source as image_source
 from rootless.engine.images.platform import Wanted, choose
@@ -19,6 +20,9 @@ from storage import jsonfast, oci, reference
 from storage.errors import StorageError
 from storage.reference import Reference
 from storage.store import Store
+
+if TYPE_CHECKING:
+    from storage.oci import Descriptor
 
 MAX_NESTING = 3
 
@@ -59,6 +63,37 @@ def fetch(store: Store, name: str, platform: Wanted, options: ConnectionOptions,
     raise RegistryError(f"cannot find {name} in any of {places}: {reasons}"[:1500], failures[-1].hint)
 
 
+def fetch_blob(store: Store, name: str, descriptor: Descriptor, options: ConnectionOptions) -> None:
+    """Put one blob of the image ``name`` (a full reference) into ``store``, by its digest. Raises RegistryError."""
+    full = reference.parse(name)
+    sources = _sources(full, options, registries_conf.load(), by_digest=True)
+    digest = descriptor["digest"]
+    if descriptor["mediaType"] not in oci.MANIFEST_TYPES:
+        Downloader(sources, lambda *_: None).fetch(store.blobs, digest, descriptor["size"])
+        return
+    while True:
+        try:
+            store.blobs.put(sources[0].manifest(digest).data)
+            return
+        except RegistryError:
+            if len(sources) == 1:
+                raise
+            del sources[0]
+
+
+def _sources(full: Reference, options: ConnectionOptions, conf: RegistriesConf, *, by_digest: bool) -> list[Registry]:
+    """The registry of an image and its mirrors, in the order in which they are to be asked."""
+    return [
+        Registry(
+            endpoint,
+            # What is given for a registry on the command line is not for its mirrors.
+            replace(options, credentials=None) if endpoint.is_mirror else options,
+            credential_helpers=tuple(conf.credential_helpers),
+        )
+        for endpoint in conf.endpoints(full.name(), by_digest=by_digest)
+    ]
+
+
 class _Fetcher:
     """One image on its way from its registry or a mirror."""
 
@@ -70,16 +105,7 @@ class _Fetcher:
         self._platform = platform
         self._say = options.say
         self._index_digest = ""
-        helpers = tuple(conf.credential_helpers)
-        self._sources = [
-            Registry(
-                endpoint,
-                # What is given for a registry on the command line is not for its mirrors.
-                replace(options, credentials=None) if endpoint.is_mirror else options,
-                credential_helpers=helpers,
-            )
-            for endpoint in conf.endpoints(full.name(), by_digest=full.digest is not None)
-        ]
+        self._sources = _sources(full, options, conf, by_digest=full.digest is not None)
 
     def find(self) -> Document:
         """The image's manifest, out of an index if need be. The source that has it is the first to be asked later."""
