@@ -73,14 +73,15 @@ def write_new(path: str, data: bytes, durable: bool = True) -> None:
         raise os_error(f"cannot write {path}", error) from error
 
 
-def write(path: str, data: bytes, mode: int = 0o600, durable: bool = True) -> None:
+def write(path: str, data: bytes, mode: int = 0o600, durable: bool = True, temporary: str = "") -> None:
     """Replace the file ``path`` by ``data`` in one step, with permission bits ``mode`` whatever the umask.
 
     ``durable=False`` leaves out both fsyncs: for what need not outlive a power cut (records of ``run --rm``).
+    ``temporary`` is the half-written file, for a caller who holds a lock and removes it when a writer was killed.
     Raises ``StorageError``; the old file is then untouched.
     """
     directory, _, name = path.rpartition("/")
-    temporary = f"{directory or '.'}/{TEMP_PREFIX}{os.urandom(6).hex()}"
+    temporary = temporary or f"{directory or '.'}/{TEMP_PREFIX}{os.urandom(6).hex()}"
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         try:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -202,7 +203,7 @@ def store(path: str, key: str, username: str, password: str) -> None:
 
     Where the file names a helper for that key, the helper keeps them.
     """
-    with _locked(path):
+    with _held(path):
         document = read(path)
         helper = (document.get("credHelpers") or {}).get(key)
         if helper:
@@ -217,7 +218,7 @@ def erase(path: str, key: str) -> bool:
     """Forget ``key`` in ``path``; False if it was not there."""
     if not os.path.exists(path):
         return False
-    with _locked(path):
+    with _held(path):
         document = read(path)
         helper = (document.get("credHelpers") or {}).get(key)
         if helper and helpers.erase(str(helper), key):
@@ -235,21 +236,37 @@ def erase_all(path: str) -> None:
     """Forget every entry in ``path``."""
     if not os.path.exists(path):
         return
-    with _locked(path):
+    with _held(path):
         document = read(path)
         for key, helper in (document.get("credHelpers") or {}).items():
             helpers.erase(str(helper), str(key))
         _write(path, {**document, "auths": {}})
 
 
-def _locked(path: str) -> Lock:
+@contextmanager
+def _held(path: str) -> Iterator[None]:
+    """Make the file's directory, keep other writers out, and remove what one who was killed had written by then.
+
+    What this process makes from here on is closed to others, as when it opens a store.
+    """
     directory = os.path.dirname(path) or "."
+    os.umask(0o077)
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
+        with Lock(f"{directory}/.{os.path.basename(path)}.lock"):
+            with suppress(FileNotFoundError):
+                os.unlink(_half_written(path))
+            yield
     except OSError as error:
-        raise RegistryError(f"cannot create {directory}: {error.strerror}", "choose another --authfile") from None
-    return Lock(f"{directory}/.{os.path.basename(path)}.lock")
+        raise RegistryError(f"cannot write {path}: {error.strerror}", "choose another --authfile") from None
+
+
+def _half_written(path: str) -> str:
+    """Where the new text of ``path`` is until it takes its place: beside what a link leads to."""
+    directory, name = os.path.split(os.path.realpath(path))
+    return f"{directory}/.{name}.new"
 
 
 def _write(path: str, document: dict[str, Any]) -> None:
-    atomic.write(os.path.realpath(path), jsonfast.dump_bytes(document), mode=0o600)
+    data = jsonfast.dump_bytes(document)
+    atomic.write(os.path.realpath(path), data, mode=0o600, temporary=_half_written(path))

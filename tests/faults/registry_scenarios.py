@@ -7,13 +7,14 @@ whatever else. It ends with the image, or with a refusal in the words of ``refus
 from __future__ import annotations
 
 import email.utils
+import gzip
 import itertools
 import json
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,14 @@ class Scenario:
     most: int = 0
     change: Callable[[Stage], object] | None = None
     set_up: Callable[[Stage], object] | None = None
-    by_command: bool = field(default=False)
+    by_command: bool = False
     """Whether the program itself is tried too, which has its own limits and must not have to wait for them."""
+    row: int = 0
+    """That of the list of attacks which the scenario tries (0: none)."""
+
+    def __str__(self) -> str:
+        """For the name of a test, which tells the row by its end."""
+        return f"{self.name}_row_{self.row}" if self.row else self.name
 
 
 def on(part: str, times: int = 1, /, **reply: Any) -> tuple[str, Reply, int]:
@@ -113,6 +120,10 @@ def repeat(text: bytes) -> Callable[[], Iterator[bytes]]:
 SLOW_HEADERS = {"raw": crawl(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 200, 0.4)}
 ENDLESS_INTERIM = {"raw": repeat(b"HTTP/1.1 100 Continue\r\nX: y\r\n\r\n" * 100)}
 ENDLESS_BODY = {"raw": lambda: itertools.chain([b"HTTP/1.1 200 OK\r\n\r\n"], itertools.repeat(b"x" * 65536))}
+FOUND = b"HTTP/1.1 302 Found\r\nLocation: /v2/app/manifests/latest\r\n"
+ENDLESS_REDIRECT = {"raw": lambda: itertools.chain([FOUND + b"\r\n"], itertools.repeat(b"x" * 65536))}
+BOMB = gzip.compress(gzip.compress(bytes(100 << 20), 1), 1)
+BOMB_REDIRECT = {"raw": lambda: iter([FOUND + b"Content-Encoding: gzip, gzip\r\n\r\n" + BOMB])}
 HANG_UP: dict[str, Any] = {"raw": lambda: iter(())}
 
 
@@ -341,7 +352,7 @@ SCENARIOS = [
              by_command=True),  # fmt: skip
     Scenario("blob in chunks without an end", (on(LAYER, chunked=True, endless=True),), most=1),
     Scenario("blob with Content-Encoding", (on(LAYER, ALWAYS, headers={"Content-Encoding": "gzip"}),),
-             refused="encoded"),  # fmt: skip
+             row=86, refused="encoded"),  # fmt: skip
     Scenario("blob lost", change=digest("sha256:" + "2" * 64), refused="blob unknown"),
     # A blob is cut
     Scenario("cut mid-blob", (on(LAYER, cut_after=600_000),), most=2, by_command=True),
@@ -395,40 +406,45 @@ SCENARIOS = [
                  refused="cannot follow", most=1)  # fmt: skip
         for place in ("file:///etc/passwd", "ftp://host/x", "unix:///run/x.sock", "")
     ],
+    Scenario("redirect with a body without an end", (on(MANIFEST, **ENDLESS_REDIRECT),), by_command=True, row=86),
+    Scenario("redirect with a bomb", (on(MANIFEST, ALWAYS, **BOMB_REDIRECT),), refused="encoded",
+             by_command=True, row=86),  # fmt: skip
     # Tokens
     Scenario("token expires mid-pull", change=token_expires),
     Scenario("token is never good enough", (on(MANIFEST, ALWAYS, **status(401, WWW_Authenticate="Bearer")),),
              refused="unauthorized", most=2),  # fmt: skip
     Scenario("token of 8 MiB", change=token_is(b'{"token": "%s"}' % (b"x" * (8 << 20))),
-             refused="larger than", by_command=True),  # fmt: skip
+             row=85, refused="larger than", by_command=True),  # fmt: skip
     Scenario("token that is no JSON", change=token_is(b"<html>"), refused="cannot get a token"),
     # Documents
-    Scenario("manifest of 64 MiB", change=served(b" " * HUGE), refused="larger than", by_command=True),
-    Scenario("manifest without a length and an end", (on(MANIFEST, ALWAYS, **ENDLESS_BODY),), refused="larger than",
+    Scenario("manifest of 64 MiB", change=served(b" " * HUGE), row=85, refused="larger than", by_command=True),
+    Scenario("manifest without a length and an end", (on(MANIFEST, ALWAYS, **ENDLESS_BODY),), row=85,
+             refused="larger than",  # fmt: skip
              by_command=True),  # fmt: skip
-    Scenario("JSON nested a million times", change=served(b"[" * 1_000_000), refused="JSON", by_command=True),
-    Scenario("JSON of half a million objects", change=served(MANY_OBJECTS), refused="items", by_command=True),
-    Scenario("JSON of half a million keys", change=served(MANY_KEYS), refused="items", by_command=True),
+    Scenario("JSON nested a million times", change=served(b"[" * 1_000_000), row=85, refused="JSON", by_command=True),
+    Scenario("JSON of half a million objects", change=served(MANY_OBJECTS), row=85, refused="items", by_command=True),
+    Scenario("JSON of half a million keys", change=served(MANY_KEYS), row=85, refused="items", by_command=True),
     Scenario("JSON with a number of 100,000 digits",
-             change=served(b'{"schemaVersion": %s}' % (b"1" * 100_000)), refused="JSON"),  # fmt: skip
-    Scenario("JSON with a key twice", change=served(b'{"schemaVersion": 2, "schemaVersion": 2}'), refused="twice"),
+             change=served(b'{"schemaVersion": %s}' % (b"1" * 100_000)), row=85, refused="JSON"),  # fmt: skip
+    Scenario("JSON with a key twice", change=served(b'{"schemaVersion": 2, "schemaVersion": 2}'), row=85,
+             refused="twice"),  # fmt: skip
     Scenario("header line of 12 MiB", (on(MANIFEST, ALWAYS, status=200, headers={"X": "y" * (12 << 20)}),),
-             refused="headers are too large", by_command=True),  # fmt: skip
+             row=85, refused="headers are too large", by_command=True),  # fmt: skip
     Scenario("headers of 320 KiB",
              (on(MANIFEST, ALWAYS, status=200, headers={f"X-{n}": "y" * 4000 for n in range(80)}),),
-             refused="headers are too large"),  # fmt: skip
+             row=85, refused="headers are too large"),  # fmt: skip
     Scenario("Content-Type text/html", change=served(lambda manifest: manifest, "text/html"), refused="text/html"),
     Scenario("Content-Type of an index", change=served(lambda manifest: manifest, INDEX), refused="announced as"),
     Scenario("ambiguous manifest", change=served(lambda manifest: {**manifest, "manifests": []}), refused="ambiguous"),
     Scenario("manifest with Content-Encoding", (on(MANIFEST, ALWAYS, headers={"Content-Encoding": "gzip, gzip"}),),
-             refused="encoded"),  # fmt: skip
+             row=86, refused="encoded"),  # fmt: skip
     Scenario("negative layer size", change=size(-5), refused="not between 0 and", by_command=True),
     Scenario("layer size of 2^63", change=size(1 << 63), refused="64-bit"),
     Scenario("layer size that is a text", change=size("5"), refused="64-bit"),
     Scenario("layer larger than the disk", change=size(1 << 40), refused="it needs 1048576 MiB", by_command=True),
     Scenario("layers larger than the disk together", change=many_sizes, refused="it needs 26214400 MiB"),
     *[
-        Scenario(f"digest {text[:12]}", change=digest(text), refused="not a sha256 or sha512 digest")
+        Scenario(f"digest {text[:12]}", change=digest(text), refused="not a sha256 or sha512 digest", row=33)
         for text in ("sha256:../../x", "sha256:" + "A" * 64, "sha256:" + "a" * 63, "md5:" + "a" * 32)
     ],
     Scenario("another Docker-Content-Digest", (on(MANIFEST, headers={"Docker-Content-Digest": "sha256:" + "0" * 64}),),

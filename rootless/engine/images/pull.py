@@ -33,10 +33,7 @@ def pull(engine: Engine, name: str, values: Values, progress: Progress | None = 
     """Fetch ``name``, a reference or ``TRANSPORT:…``; the image's id. Raises RootlessError, StorageError."""
     policy = values.get("policy") or "always"
     check_policy(policy, "--policy")
-    if values.get("creds"):
-        from rootless.registry.memory import leave_no_core
-
-        leave_no_core()
+    _keep_secret(values)
     kept = None if _is_local(name) else engine.store.images.find(name.removeprefix("docker://"))
     shown = progress or Progress()
     if policy in ("missing", "never") and kept is not None and image_platform.wanted(values).accepts(kept.config):
@@ -56,6 +53,14 @@ def pull(engine: Engine, name: str, values: Values, progress: Progress | None = 
         raise
 
 
+def _keep_secret(values: Values) -> None:
+    """See to it that a password of the command line is in no core file."""
+    if values.get("creds"):
+        from rootless.registry.memory import leave_no_core
+
+        leave_no_core()
+
+
 def _complete(engine: Engine, image: Image, progress: Progress) -> bool:
     """Whether all layers of ``image`` are unpacked, after unpacking those that are not from the store's own blobs."""
     if not engine.layers.missing(image.diff_ids):
@@ -68,6 +73,7 @@ def _complete(engine: Engine, image: Image, progress: Progress) -> bool:
     try:
         install(engine, lambda send: send({**message, "index": index}), progress)
     except (RootlessError, StorageError) as error:
+        engine.in_userns(bytes)  # where nothing can be unpacked that is the error
         progress.note(f"{error.message}; fetching the image again")
         return False
     return True
@@ -76,6 +82,7 @@ def _complete(engine: Engine, image: Image, progress: Progress) -> bool:
 def pull_for_run(engine: Engine, name: str, policy: str, values: Values) -> Image:
     """Pull ``name`` in a child process, so that nothing of it stays in this one, and return the image."""
     found: list[str] = []
+    _keep_secret(values)
 
     def work(send: Send) -> None:
         progress = engine.progress(bool(values.get("quiet")))

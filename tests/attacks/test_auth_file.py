@@ -1,0 +1,259 @@
+"""The file of credentials: what is made of a broken one, who can read it, and where else its secrets come."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.attacks.credential_cases import forms
+from tests.fakes.proxy import FakeProxy
+from tests.fakes.registry import FakeRegistry, Reply, layer
+from tests.support.cli import Cli
+from tests.support.figures import Tell, amount
+from tests.support.refusal import check, processes
+
+USER, PASSWORD = "me", "sesame-4711"  # noqa: S105
+INSECURE = "--tls-verify=false"
+SECRET = forms(PASSWORD) | {base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()}
+GOOD = {"auth": base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()}
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeRegistry]:
+    """A registry that wants the password."""
+    with FakeRegistry(user=USER, password=PASSWORD) as running:
+        running.add_image("app", [layer({"f": b"x"})])
+        yield running
+
+
+def auth_file(cli: Cli) -> Path:
+    return cli.home / "run" / "containers" / "auth.json"
+
+
+def write(cli: Cli, text: str) -> None:
+    auth_file(cli).parent.mkdir(exist_ok=True)
+    auth_file(cli).write_text(text)
+
+
+def helper(path: Path, marker: Path) -> None:
+    """A program that gives a password away, and leaves a mark."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'#!/bin/sh\ntouch {marker}\necho \'{{"Username":"{USER}","Secret":"{PASSWORD}"}}\'\n')
+    path.chmod(0o755)
+
+
+# Row 87: broken files
+
+BROKEN = {
+    "cut": '{"auths": {',
+    "no-object": "[]",
+    "auths-a-list": '{"auths": [1]}',
+    "no-base64": '{"auths": {"HOST": {"auth": "%%%"}}}',
+    "no-colon": '{"auths": {"HOST": {"auth": "bm9jb2xvbg=="}}}',
+    "a-number": '{"auths": {"HOST": {"auth": 5}}}',
+    "deep": "[" * 100_000,
+    "zeros": "\0" * 100,
+    "helper-above": '{"credHelpers": {"HOST": "../evil"}}',
+    "helper-with-a-path": '{"credHelpers": {"HOST": "a/evil"}}',
+    "helper-with-a-root": '{"credHelpers": {"HOST": "/evil"}}',
+    "helper-with-an-option": '{"credHelpers": {"HOST": "-evil"}}',
+    "helper-with-a-line": '{"credHelpers": {"HOST": "evil\\nx"}}',
+    "helper-in-this-directory": '{"credHelpers": {"HOST": "here"}}',
+    "helper-that-others-write": '{"credHelpers": {"HOST": "open"}}',
+    "helper-that-is-missing": '{"credHelpers": {"HOST": "missing"}}',
+    "store-above": '{"credsStore": "../evil"}',
+    "store-that-is-missing": '{"credsStore": "missing"}',
+    "helper-that-is-a-number": '{"credHelpers": {"HOST": 5}}',
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_file_row_87(cli: Cli, fake: FakeRegistry, tmp_path: Path, kind: str) -> None:
+    marker = tmp_path / "marker"
+    programs = tmp_path / "bin"
+    for name in ("a/evil", "../docker-credential-evil", "evil", "here"):
+        helper(tmp_path / "here" / f"docker-credential-{name}", marker)
+    helper(programs / "open" / "docker-credential-open", marker)
+    (programs / "open").chmod(0o777)
+    write(cli, BROKEN[kind].replace("HOST", fake.host))
+    path = f".:here::{programs}/open:/usr/bin:/bin"
+    with FakeProxy({}) as proxy:
+        environment = {**cli.environment, "PATH": path, "https_proxy": proxy.url, "http_proxy": proxy.url}
+        for words in (("pull", "-q", INSECURE), ("login", INSECURE)):
+            where = f"{fake.host}/app" if words[0] == "pull" else fake.host
+            done = subprocess.run(
+                cli.command(*words, where), env=environment, cwd=tmp_path / "here", input="",
+                capture_output=True, text=True, timeout=60, check=False,
+            )  # fmt: skip
+            check(done, 125)
+        assert proxy.asked == []  # nor was any other registry tried
+    assert not marker.exists()
+    assert not any("authorization" in seen.headers for seen in fake.seen)
+
+
+# Row 88: who reads the file
+
+
+def open_to_others(top: Path) -> list[str]:
+    """What below ``top`` somebody else may read, write or pass through."""
+    return [str(path) for path in top.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o077]
+
+
+LOGIN = ("login", INSECURE, "-u", USER, "--password-stdin")
+
+
+@pytest.mark.parametrize("mask", ["000", "077", "777"])
+def test_file_is_the_users_alone_row_88(cli: Cli, fake: FakeRegistry, mask: str) -> None:
+    new = cli.home / "new"
+    new.mkdir(mode=0o700)
+    for flags in ((), ("--authfile", str(new / "a" / "b" / "auth.json"))):
+        command = cli.command(*LOGIN, *flags, fake.host)
+        script = ["sh", "-c", f'umask {mask}; exec "$@"', "sh", *command]
+        done = subprocess.run(script, env=cli.environment, input=PASSWORD, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert stat.S_IMODE(auth_file(cli).stat().st_mode) == 0o600
+    assert open_to_others(auth_file(cli).parent) == open_to_others(new) == []
+
+
+def test_file_that_was_open_is_closed_row_88(cli: Cli, fake: FakeRegistry) -> None:
+    write(cli, json.dumps({"auths": {"other.example": GOOD}}))
+    auth_file(cli).chmod(0o644)
+    cli.ok(*LOGIN, fake.host, stdin=PASSWORD)
+    assert stat.S_IMODE(auth_file(cli).stat().st_mode) == 0o600
+    assert json.loads(auth_file(cli).read_text())["auths"] == {"other.example": GOOD, fake.host: GOOD}
+
+
+@pytest.mark.needs("strace")
+def test_login_that_is_killed_row_88(cli: Cli, fake: FakeRegistry, figure: Tell) -> None:
+    """Killed at each system call that changes something, until it ends unharmed."""
+    calls = ["fsync", "rename", "flock", "unlink", *(amount(0, 1) * ["mkdir", "write", "openat", "sendto", "fcntl"])]
+    before = {"other.example": GOOD}
+    after = {**before, fake.host: GOOD}
+    killed = torn = 0
+    for call in calls:
+        for number in itertools.count(1):
+            write(cli, json.dumps({"auths": before}))
+            auth_file(cli).chmod(0o600)
+            inject = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"inject={call}:signal=SIGKILL:when={number}"]
+            done = subprocess.run([*inject, *cli.command(*LOGIN, fake.host)], env=cli.environment, input=PASSWORD,
+                                  timeout=60, capture_output=True, text=True, check=False)  # fmt: skip
+            torn += json.loads(auth_file(cli).read_text())["auths"] not in (before, after)
+            torn += bool(open_to_others(auth_file(cli).parent))
+            if done.returncode == 0:
+                break
+            killed += 1
+    assert killed >= 3
+    figure("login: auth files torn or open after it was killed", "= 0", torn, of=killed)
+    cli.ok(*LOGIN, fake.host, stdin=PASSWORD)
+    assert sorted(os.listdir(auth_file(cli).parent)) == [".auth.json.lock", "auth.json"]
+
+
+# Row 88: where else the password comes
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def seen_by_others(process: int) -> bytes:
+    """What anybody, and what the same user, may read of a process."""
+    text = b""
+    for name in ("cmdline", "environ"):
+        try:
+            text += Path(f"/proc/{process}/{name}").read_bytes()
+        except OSError:
+            continue
+    return text
+
+
+def tree(top: int) -> list[int]:
+    """A process and its descendants."""
+    found = [top]
+    for process in found:
+        for task in Path(f"/proc/{process}/task").glob("*/children"):
+            found += [int(word) for word in task.read_text().split()]
+    return found
+
+
+WAYS = {
+    "login": (*LOGIN, "{host}"),
+    "login-with-option": ("login", INSECURE, "-u", USER, f"--password={PASSWORD}", "{host}"),
+    "login-with-short-option": ("login", INSECURE, "-u", USER, "-p", PASSWORD, "{host}"),
+    "pull": ("pull", INSECURE, "{host}/app"),
+    "pull-with-option": ("pull", INSECURE, "--creds", f"{USER}:{PASSWORD}", "{host}/app"),
+    "run-with-option": ("run", "--rm", INSECURE, "--creds", f"{USER}:{PASSWORD}", "{host}/app", "true"),
+    "create-with-option": ("create", INSECURE, f"--creds={USER}:{PASSWORD}", "{host}/app", "true"),
+}
+
+
+@pytest.mark.needs("subuid")
+@pytest.mark.parametrize("way", WAYS)
+def test_password_is_nowhere_else_row_88(cli: Cli, fake: FakeRegistry, tmp_path: Path, way: str) -> None:
+    if way == "pull":
+        cli.ok(*LOGIN, fake.host, stdin=PASSWORD)
+        fake.seen.clear()
+    words = [word.format(host=fake.host) for word in WAYS[way]]
+    part = "/v2/" if way.startswith("login") else "/manifests/"
+    fake.script(part, Reply(), times=2 if way.startswith("login") else 1)
+    fake.script(part, Reply(delay=30))
+    log = tmp_path / "output"
+    command = ["sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh", *cli.command("--log-level=debug", *words)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=cli.environment, stdin=subprocess.PIPE, stdout=output, stderr=output,
+                                   cwd=tmp_path)  # fmt: skip
+        assert process.stdin is not None
+        process.stdin.write(PASSWORD.encode())
+        process.stdin.close()
+        wait_for(lambda: any("authorization" in seen.headers for seen in fake.seen))
+        family = tree(process.pid)
+        shown = b"".join(map(seen_by_others, family))
+        for member in reversed(family):
+            os.kill(member, signal.SIGABRT)
+        process.wait(20)
+    wait_for(lambda: not processes(cli))
+    assert not [secret for secret in SECRET if secret.encode() in shown]
+    places = [log, *(path for path in (*tmp_path.rglob("*"), *cli.home.rglob("*")) if path.is_file())]
+    assert [str(path) for path in places if path != auth_file(cli) and holds_secret(path)] == []
+
+
+def holds_secret(path: Path) -> bool:
+    data = path.read_bytes()
+    return any(secret.encode() in data for secret in SECRET)
+
+
+@pytest.mark.needs("subuid")
+def test_password_is_not_kept_with_a_container_row_88(cli: Cli, fake: FakeRegistry) -> None:
+    creds = f"{USER}:{PASSWORD}"
+    words = ("--creds", creds, "--name", "c", f"{fake.host}/app", "echo", creds[:4])
+    container = cli.ok("create", INSECURE, *words).strip()
+    kept = json.loads(cli.ok("inspect", container))[0]["Config"]["CreateCommand"]
+    assert kept[-2:] == ["echo", creds[:4]] and kept[kept.index("--creds") + 1] == USER
+    assert [str(path) for path in cli.home.rglob("*") if path.is_file() and holds_secret(path)] == []
+    assert PASSWORD not in cli.ok("events", "--stream=false")
+
+
+def test_core_file_would_have_been_left(tmp_path: Path) -> None:
+    """The measure of the tests above: without the program's care there is one."""
+    pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
+    if pattern.startswith(("|", "/")):
+        pytest.skip("needs core files in the working directory")
+    python = shutil.which("python3") or "python3"
+    subprocess.run(
+        ["sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh", python, "-c", "import os; os.abort()"],
+        cwd=tmp_path, check=False, capture_output=True,
+    )  # fmt: skip
+    assert any(path.name.startswith("core") for path in tmp_path.iterdir())
