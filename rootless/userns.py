@@ -167,8 +167,12 @@ def _setting(name: str) -> bytes:
 
 def _is_chroot() -> bool:
     """Whether the root directory of this process is no mount of its own: the list of mounts has none that is it."""
-    mounts = read("/proc/self/mountinfo").split(b"\n")
-    return any(mounts) and not any(mount.split(b" ")[4:5] == [b"/"] for mount in mounts)
+    try:
+        with open("/proc/self/mountinfo", "rb") as file:
+            places = [line.split(b" ")[4] for line in file]
+    except OSError:
+        return False
+    return bool(places) and b"/" not in places
 
 
 def become_root(idmap: IdMap, keep_groups: bool = False) -> None:

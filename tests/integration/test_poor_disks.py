@@ -109,6 +109,7 @@ def test_a_disk_without_locks(cli: PoorCli, busybox_layout: Path, tmp_path: Path
     for command in (("run", "--network", "none", IMAGE, "true"), ("create", IMAGE), ("rmi", "-f", IMAGE)):
         error = cli.fails(125, *command)
         assert "No locks available" in error and "hint: the file system has no locks" in error, error
+    assert "No locks" in cli.doctor(125)["store"]["Found"]
     cli.prefix = whole
     assert cli.ok("ps", "-aq") == "" and cli.ok(*PROBE) == "second\n"
     assert is_whole(cli)

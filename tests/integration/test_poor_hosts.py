@@ -11,34 +11,18 @@ from pathlib import Path
 import pytest
 
 from tests.support import hosts, images, matrix
-from tests.support.cli import Cli, new_cli
+from tests.support.cli import Cli
 from tests.support.fixtures import require
-
-IMAGE = "localhost/busybox"
-PROBE = ("run", "--rm", "--network", "none", IMAGE, "cat", "/srv/second-layer")
+from tests.support.poor import IMAGE, PROBE, RUN, PoorCli, poor_cli
 
 pytestmark = pytest.mark.needs("userns", "busybox")
-
-
-class PoorCli(Cli):
-    """The program on a host that lacks something: ``prefix`` are the words that take it away."""
-
-    def __init__(self, home: Path) -> None:
-        super().__init__(home)
-        self.prefix: list[str] = []
-
-    def command(self, *arguments: str) -> list[str]:
-        """See :class:`Cli`."""
-        return [*self.prefix, *super().command(*arguments)]
 
 
 @pytest.fixture
 def poor(busybox_layout: Path) -> Iterator[PoorCli]:
     """The program with an image of busybox."""
-    with new_cli() as made:
-        cli = PoorCli(made.home)
-        cli.ok("tag", cli.ok("pull", "--quiet", f"oci:{busybox_layout}:latest").strip(), IMAGE)
-        yield cli
+    with poor_cli(busybox_layout) as made:
+        yield made
 
 
 @pytest.fixture
@@ -54,6 +38,41 @@ def test_without_fuse(poor: PoorCli) -> None:
         assert poor.ok("--storage-driver", driver, *PROBE) == "second\n"
     error = poor.fails(125, "--storage-driver", "fuse-overlayfs", *PROBE)
     assert "/dev/fuse" in error and "hint: " in error
+
+
+def test_without_tun(poor: PoorCli) -> None:
+    """What was not asked for is done without, and told; what was is refused."""
+    poor.prefix = hosts.prefix(poor.home / "host", without=["/dev/net/tun"])
+    done = poor.run("run", "--rm", IMAGE, "sh", "-c", "cat /srv/second-layer; ls /sys/class/net")
+    assert (done.returncode, done.stdout) == (0, "second\nlo\n")
+    assert "The container has no way to the network: /dev/net/tun cannot be opened" in done.stderr
+    for line in (poor.expected()["Network"], poor.got()["Network"]):
+        assert line["Less"] and line["Has"] == ["network.private"] and "/dev/net/tun" in line["Why"], line
+    for flags in (("--network", "pasta"), ("-p", "127.0.0.1:0:80"), ("--require", "network.connected")):
+        error = poor.fails(125, "run", "--rm", *flags, IMAGE, "true")
+        assert "/dev/net/tun" in error and "hint: " in error, error
+    assert poor.got("--network", "none")["Network"]["Less"] is False
+
+
+@pytest.mark.needs("pasta", "slirp4netns", "tun")
+def test_without_helpers_for_the_network(poor: PoorCli) -> None:
+    """The other one stands in; without both there is no way out."""
+    helpers = ["/usr/bin/pasta", "/usr/bin/slirp4netns"]
+    for missing, kind in ((helpers[:1], "slirp4netns"), (helpers[1:], "pasta"), (helpers, "")):
+        poor.prefix = hosts.prefix(poor.home / f"host{kind}", without=missing)
+        line = poor.expected()["Network"]
+        assert line["Less"] is not bool(kind) and (f"connected by {kind}" if kind else "without a way") in line["Got"]
+    assert poor.run("run", "--rm", IMAGE, "echo", "runs").stdout == "runs\n"
+
+
+def test_without_a_range(poor: PoorCli) -> None:
+    """One user, and the names of what is missing."""
+    poor.prefix = hosts.prefix(poor.home / "host", files={"/etc/subuid": "", "/etc/subgid": ""})
+    assert poor.ok(*PROBE) == "second\n"
+    for line in (poor.expected()["UserIDs"], poor.got("--network", "none")["UserIDs"]):
+        assert (line["Got"], line["Less"], line["Has"]) == ("one user id", True, ["ids"])
+    error = poor.fails(125, *RUN, "--require", "ids.range", IMAGE, "true")
+    assert "ids.range" in error and "hint: sudo usermod --add-subuids" in error
 
 
 @pytest.mark.as_root
@@ -83,12 +102,11 @@ def test_where_newuidmap_has_no_power(poor: PoorCli, words: list[str]) -> None:
 def test_a_range_that_comes_later(poor: PoorCli) -> None:
     """A user who gets subordinate ids has the owners that the image says, and keeps his containers."""
     require("subuid", "newuidmap")
-    with new_cli() as made:
-        cli = PoorCli(made.home)
+    with poor_cli() as cli:
         cli.prefix = hosts.prefix(cli.home / "host", files={"/etc/subuid": "", "/etc/subgid": ""})
         look = ["run", "--rm", "--network", "none", IMAGE, "stat", "-c", "%u", "/home/user/file"]
         layout = images.busybox_layout(cli.home / "layout")
-        cli.ok("tag", cli.ok("pull", "--quiet", f"oci:{layout}:latest").strip(), IMAGE)
+        cli.pull(layout)
         assert cli.ok(*look) == "0\n"
         command = ["sh", "-c", "echo x >>/n; cat /n"]
         cli.ok("create", "--name", "kept", "--network", "none", IMAGE, *command)
@@ -144,6 +162,19 @@ def test_a_home_that_cannot_be_written(poor: PoorCli, environment: dict[str, str
     error = poor.fails(125, *PROBE)
     assert str(tmp_path / "home") in error and "--root" in error
     assert poor.run("version").returncode == 0
+    assert poor.doctor(125)["store"]["State"] == "BROKEN"
     # With the data elsewhere the home is needed for nothing.
     environment["XDG_DATA_HOME"] = str(poor.home / "data")
     assert poor.ok(*PROBE) == "second\n"
+
+
+def test_a_home_that_is_mounted_read_only(poor: PoorCli) -> None:
+    """The store that was there can be read; nothing is made, and the way out is told."""
+    script = f'mount --bind {poor.home} {poor.home} && mount -o remount,bind,ro {poor.home} && exec "$@"'
+    poor.prefix = ["unshare", "--user", "--map-current-user", "--keep-caps", "--mount", "sh", "-c", script, "sh"]
+    error = poor.fails(125, *PROBE)
+    assert "Read-only file system" in error and "hint: " in error and "--root" in error
+    assert poor.run("version").returncode == 0
+    assert poor.doctor(125)["store"]["State"] == "BROKEN"
+    poor.prefix = []
+    assert poor.ok("system", "check") == "" and poor.ok(*PROBE) == "second\n"

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 def checks(global_values: Mapping[str, Any]) -> Iterator[Check]:
     """The store, then its driver and what that could use."""
     from rootless.engine.context import open_engine
+    from storage.work import WorkDirectory
 
     try:
         engine = open_engine(global_values)
+        with WorkDirectory(engine.store.layout):
+            pass  # directories can be made and locked
     except (RootlessError, StorageError) as error:
         yield Check("store", BROKEN, error.message, "no container runs", advice=error.hint)
         return
