@@ -140,25 +140,58 @@ class OwnersWriter:
             self._line({"path": os.fsdecode(path), "gone": True})
 
 
+class _Below:
+    """Which paths are below which, so that a tree is forgotten in the time that it took to record it."""
+
+    __slots__ = ("_children",)
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._children: dict[str, set[str]] = {}
+        for path in paths:
+            self.add(path)
+
+    def add(self, path: str) -> None:
+        """Take note of a path, and so of the directories above it."""
+        while path:
+            above = path.rpartition("/")[0]
+            known = self._children.setdefault(above, set())
+            if path in known:
+                return
+            known.add(path)
+            path = above
+
+    def remove(self, path: str) -> list[str]:
+        """Forget the path and all below it, and return them (with directories that were only noted on the way)."""
+        self._children.get(path.rpartition("/")[0], set()).discard(path)
+        gone = [path]
+        for each in gone:
+            gone += self._children.pop(each, ())
+        return gone
+
+
 def load(path: str) -> dict[str, TrueEntry]:
     """Read a sidecar: path in the tree (as ``os.fsdecode`` gives it) → truth. Empty where there is none.
 
     Raises DamagedError for a line that is not one of ours.
     """
     entries: dict[str, TrueEntry] = {}
+    below: _Below | None = None
     try:
         with open(path, "rb") as lines:
             for line in lines:
                 value = jsonfast.loads(line)
                 name = value["path"]
                 if value.get("gone"):
-                    for stale in [key for key in entries if key == name or key.startswith(name + "/")]:
-                        del entries[stale]
-                elif "link" in value:
-                    if value["link"] in entries:
-                        entries[name] = entries[value["link"]]
-                else:
+                    below = below or _Below(entries)
+                    for stale in below.remove(name):
+                        entries.pop(stale, None)
+                    continue
+                if "link" not in value:
                     entries[name] = value
+                elif value["link"] in entries:
+                    entries[name] = entries[value["link"]]
+                if below is not None:
+                    below.add(name)
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -50,15 +50,17 @@ _NOT_HERE = ("bridge", "journald")  # podman's settings that say nothing about t
 class Config:
     """The settings of the user: ``rootless.conf`` and the parts of ``containers.conf`` that apply.
 
-    ``hardened``: the stricter defaults. ``storage_driver``: empty means that one is chosen. ``flags``: defaults of
-    flags of run and create, by the key that the command line uses.
+    ``hardened``: the stricter defaults. ``storage_driver``: empty means that one is chosen. ``max_layer_size``: bytes
+    that one layer may have unpacked; 0: as many as storage.archive.limits says. ``flags``: defaults of flags of run and
+    create, by the key that the command line uses.
     """
 
-    __slots__ = ("flags", "hardened", "storage_driver")
+    __slots__ = ("flags", "hardened", "max_layer_size", "storage_driver")
 
     def __init__(self) -> None:
         self.hardened = False
         self.storage_driver = ""
+        self.max_layer_size = 0
         self.flags: dict[str, Any] = {}
 
 
@@ -124,7 +126,9 @@ def _read_own(path: str, config: Config) -> None:
     from rootless.errors import RootlessError
 
     document = _load(path)
-    known: dict[str, type] = {"hardened": bool, "storage_driver": str, "strict": bool, "require": list}
+    known: dict[str, type] = {
+        "hardened": bool, "storage_driver": str, "max_layer_size": str, "strict": bool, "require": list,
+    }  # fmt: skip
     for key, value in document.items():
         if key not in known or not isinstance(value, known[key]):
             raise RootlessError(f"cannot use {key!r} in {path}", "the settings are " + ", ".join(known))
@@ -132,6 +136,10 @@ def _read_own(path: str, config: Config) -> None:
             raise RootlessError(f"cannot use {key!r} in {path}", f'write it like {key} = ["seccomp", "cgroup.memory"]')
         if key in ("strict", "require"):
             config.flags[key] = value
+        elif key == "max_layer_size" and isinstance(value, str):
+            from rootless.engine.options.values import parse_bytes
+
+            config.max_layer_size = parse_bytes(value, f"{key} in {path}")
         else:
             setattr(config, key, value)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 class Limits:
     """Bounds of one archive; passing one is a StorageError and the partial layer is removed."""
 
-    __slots__ = ("bytes", "depth", "directories", "entries", "header_bytes", "path_bytes", "sparse_segments")
+    __slots__ = ("bytes", "depth", "directories", "entries", "header_bytes", "path_bytes", "sparse_segments", "steps")
 
     def __init__(
         self,
@@ -18,6 +18,7 @@ class Limits:
         path_bytes: int = 4095,  # PATH_MAX without its NUL
         header_bytes: int = 1 << 20,  # one extended header (PAX, GNU long name)
         sparse_segments: int = 100_000,
+        steps: int = 10_000_000,  # names looked up one by one, as links need it: a short one may stand for thousands
     ) -> None:
         self.bytes = bytes
         self.entries = entries
@@ -26,3 +27,4 @@ class Limits:
         self.path_bytes = path_bytes
         self.header_bytes = header_bytes
         self.sparse_segments = sparse_segments
+        self.steps = steps

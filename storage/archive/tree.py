@@ -91,6 +91,7 @@ class Tree:
     def __init__(self, root_fd: int, limits: Limits) -> None:
         self.root = Place(root_fd, b"")
         self.directories = 0
+        self._steps = 0
         # Directories that entries need and no entry describes, in order; the root is there without one.
         self.implicit: dict[bytes, None] = {b"": None}
         self._limits = limits
@@ -162,6 +163,7 @@ class Tree:
         fd = os.dup(self.root.fd)
         try:
             while todo:
+                self._count_step()
                 name = todo.pop()
                 if name in (b"", b"."):
                     continue
@@ -198,6 +200,11 @@ class Tree:
             os.close(fd)
             return self.root
         return Place(fd, b"/".join(done))
+
+    def _count_step(self) -> None:
+        self._steps += 1
+        if self._steps > self._limits.steps:
+            raise StorageError(f"cannot unpack an archive whose links need more than {self._limits.steps} steps")
 
     @staticmethod
     def _step(old: int, new: int) -> int:

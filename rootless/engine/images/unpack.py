@@ -9,6 +9,7 @@ from rootless.engine.context import Engine
 from rootless.engine.images.worker import Message, Send, Worker
 from rootless.security.confine import prepare_unpacker, unpacker
 from storage import layers_unpack
+from storage.archive.limits import Limits
 from storage.layers_unpack import LayerSource
 
 
@@ -31,6 +32,7 @@ class Unpacker:
                 in_userns=engine.in_userns,
                 confine=unpacker,
                 progress=lambda diff_id, done: send({"kind": "unpacking", "diff_id": diff_id, "done": done}),
+                limits=limits_of(engine),
             )
 
         self.worker = Worker(work)
@@ -49,6 +51,12 @@ class Unpacker:
         if self._orders >= 0:
             os.close(self._orders)
             self._orders = -1
+
+
+def limits_of(engine: Engine) -> Limits:
+    """What one layer may ask for, by the user's settings."""
+    most = engine.config.max_layer_size
+    return Limits(bytes=most) if most else Limits()
 
 
 def _sources(engine: Engine, reader: int) -> Iterator[LayerSource]:

@@ -18,11 +18,11 @@ from rootless.engine.images.changes import apply_changes
 from rootless.engine.images.install import install
 from rootless.engine.images.names import local_name
 from rootless.engine.images.transports.files import CHUNK, spool
+from rootless.engine.images.unpack import limits_of
 from rootless.engine.images.worker import Send
 from rootless.engine.progress import Progress
 from rootless.errors import RootlessError
 from storage import jsonfast, oci
-from storage.archive.limits import Limits
 from storage.archive.stream import compression, decoded
 from storage.errors import StorageError
 from storage.store import Store
@@ -59,6 +59,7 @@ def import_image(
     }
     config["history"][0]["created"] = config["created"]
     apply_changes(config["config"], values.get("change") or [])
+    most = limits_of(engine).bytes
     with WorkDirectory(engine.store.layout) as directory:
         path = source
         if source == "-":
@@ -66,7 +67,7 @@ def import_image(
             spool(sys.stdin.buffer, path)
 
         def work(send: Send) -> None:
-            _take(engine.store, path, origin, config, names, send)
+            _take(engine.store, _measure(path, origin, most), path, origin, config, names, send)
 
         image_id = install(engine, work, progress or Progress())[0].image.id
     note(engine, "image", "import", image_id, {"name": names[0] if names else image_id})
@@ -107,8 +108,8 @@ def _open(path: str, where: str) -> IO[bytes]:
         raise RootlessError(f"cannot import {where}: {error.strerror}") from None
 
 
-def _measure(path: str, where: str) -> _Archive:
-    """Read the archive once. Raises RootlessError if it is empty or cannot be decompressed."""
+def _measure(path: str, where: str, most: int) -> _Archive:
+    """Read the archive once. Raises RootlessError if it is empty, or cannot be decompressed to ``most`` bytes."""
     plain, plain_size = hashlib.sha256(), 0
     with _open(path, where) as stream:
         source = _Hashing(stream)
@@ -117,8 +118,11 @@ def _measure(path: str, where: str) -> _Archive:
             for chunk in decoded(source, first) if first else ():
                 plain.update(chunk)
                 plain_size += len(chunk)
-                if plain_size > Limits().bytes:
-                    raise RootlessError(f"cannot import {where}: it is too large when decompressed")
+                if plain_size > most:
+                    raise RootlessError(
+                        f"cannot import {where}: it has more than {most} bytes when it is decompressed",
+                        "the archive may be a decompression bomb",
+                    )
         except OSError as error:
             raise RootlessError(f"cannot import {where}: {error.strerror}") from None
         except StorageError as error:
@@ -129,9 +133,10 @@ def _measure(path: str, where: str) -> _Archive:
     return _Archive(compression(first), digests[0], source.size, digests[1], plain_size)
 
 
-def _take(store: Store, path: str, where: str, config: ImageConfig, names: list[str], send: Send) -> None:
+def _take(
+    store: Store, archive: _Archive, path: str, where: str, config: ImageConfig, names: list[str], send: Send
+) -> None:
     """Store the layer, the configuration made for it and the manifest; announce the image."""
-    archive = _measure(path, where)
     media_type = _LAYER_TYPES.get(archive.kind)
     digest, size = (archive.digest, archive.size) if media_type else (archive.diff_id, archive.plain_size)
     config = {**config, "rootfs": {"type": "layers", "diff_ids": [archive.diff_id]}}
