@@ -402,3 +402,19 @@ def test_new_mount_namespace_cannot_uncover_the_host(run: Run) -> None:
         given["process"]["capabilities"][kind] = every
     done = run(given)
     assert "canary" not in done.stdout and "boot" not in done.stdout.split()
+
+
+def test_what_hooks_write_is_inside_row_55(run: Run, root: Path, canary: Canary, tmp_path: Path) -> None:
+    """CVE-2024-0132, CVE-2025-24965: a hook in the container, and what is mounted for it, on links of the image."""
+    (root / "etc" / "ld.so.conf.d").symlink_to(canary.root)
+    (root / "usr" / "lib").symlink_to("../../../../../../.." + str(canary))
+    (root / "dev" / "driver").symlink_to(canary.root / "file")
+    (tmp_path / "lib.so").write_text("library")
+    script = "mkdir -p /etc/ld.so.conf.d/new; echo made >/etc/ld.so.conf.d/new/file; echo made >/usr/lib/victim; true"
+    given = bundles.spec("sh", "-c", "cat /usr/lib/lib.so; cat /etc/ld.so.conf.d/new/file /usr/lib/victim")
+    given["hooks"] = {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
+    given["mounts"].append(bundles.bind(tmp_path / "lib.so", "/usr/lib/lib.so", "ro"))
+    given["mounts"].append(bundles.bind(tmp_path / "lib.so", "/usr/lib/new/deep/lib.so", "ro"))
+    done = run(given)
+    assert (done.returncode, done.stdout) == (0, "librarymade\nmade\n"), done.stderr
+    assert (root / str(canary)[1:] / "victim").read_text() == "made\n"
