@@ -196,17 +196,20 @@ def test_a_keeper_that_was_killed(alone: Alone) -> None:
 
 
 def test_nothing_outside_is_reached(alone: Alone, canary: Canary) -> None:
-    """Links, parents and roots that lead out of the container, also while they are exchanged."""
+    """Links, parents and roots that lead out of the container, also while they are exchanged. All paths are there in the
+    container too, as programs look before they call.
+    """
     outside = canary.root
     script = f"""
-        mkdir -p /in{outside.parent}; ln -s {outside} /link; ln -s /proc/1/root /root1; cd /srv
+        for top in / /jail/; do mkdir -p $top{outside}/dir; touch $top{outside}/file; done
+        ln -s {outside} /link; ln -s /proc/1/root /root1; cd /srv
         for path in {outside} /link/file /root1{outside}/file ../../../../..{outside} /proc/self/root{outside}/file \
             /proc/1/cwd{outside} /proc/self/fd/0/../../..; do
             chown 5 $path 2>/dev/null; chown -h 5 $path 2>/dev/null
         done
         mkdir -p /jail/bin; cp /bin/busybox /jail/bin/; ln -s ../../../..{outside} /jail/up
         chroot /jail /bin/busybox chown -R 5 /up ../../..{outside} 2>/dev/null
-        mkdir -p /a/b; cd /a/b; mv /a/b /b; chown 5 ../../../..{outside} 2>/dev/null
+        mkdir -p /a/b; cd /a/b; mv /a/b /b; chown -R 5 ../../../..{outside} 2>/dev/null
         (while :; do ln -sfn {outside} /swap; rm -f /swap; mkdir /swap; touch /swap/file; rm -r /swap; done) &
         for i in $(seq 200); do chown 5 /swap/file 2>/dev/null; done
         kill $!; exit 0
