@@ -70,8 +70,8 @@ def test_without_masks_they_are_seen(shared_cli: Cli) -> None:
     options = (*QUIET, "--security-opt", "unmask=ALL")
     found = seen(shared_cli.ok("run", "--rm", *options, IMAGE, "sh", "-c", LOOK, "sh", *SIDE_CHANNELS))
     assert found["/proc/interrupts"] == "seen"
-    options = (*options, "--cap-add", "net_admin")
-    assert shared_cli.ok("run", "--rm", *options, IMAGE, "sh", "-c", WRITE, "sh", "/proc/sys/net") != "done\n"
+    more = ("--cap-add", "net_admin")
+    assert shared_cli.ok("run", "--rm", *options, *more, IMAGE, "sh", "-c", WRITE, "sh", "/proc/sys/net") != "done\n"
 
 
 @pytest.mark.parametrize("flags", [*USERS[:-1], "--cap-add net_admin"])
