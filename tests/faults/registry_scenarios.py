@@ -339,8 +339,8 @@ SCENARIOS = [
     Scenario("blob truncated, honest length, once", (on(LAYER, keep=500_000),)),
     Scenario("blob truncated, honest length", (on(LAYER, ALWAYS, keep=500_000),),
              refused="it has 500000 bytes", most=4),  # fmt: skip
-    Scenario("blob one bit off, once", (on(LAYER, flip=True),), said="fetching it again", by_command=True),
-    Scenario("blob one bit off", (on(LAYER, ALWAYS, flip=True),), refused="digest", most=2, by_command=True),
+    Scenario("blob one bit off, once", (on(LAYER, flip=True),), said="fetching it again"),
+    Scenario("blob one bit off", (on(LAYER, ALWAYS, flip=True),), refused="digest", most=2),
     Scenario("configuration one bit off", (on(CONFIG, ALWAYS, flip=True),), refused="digest", most=2),
     Scenario("blob longer than its size, honest length", (on(LAYER, ALWAYS, extra=b"x"),), refused="bytes, not"),
     Scenario("blob longer than its size, no length, once", (on(LAYER, chunked=True, extra=b"x" * 10),)),
@@ -382,7 +382,7 @@ SCENARIOS = [
     ),
     Scenario("429 and no end", (on(MANIFEST, ALWAYS, **status(429)),), refused="too many requests", most=4),
     *[Scenario(f"{code} once", (on(LAYER, **status(code)),), most=2) for code in (408, 500, 502, 503, 504)],
-    Scenario("503 once for the manifest", (on(MANIFEST, **status(503)),), most=2, by_command=True),
+    Scenario("503 once for the manifest", (on(MANIFEST, **status(503)),), most=2),
     Scenario("503 once for the token", (on(TOKEN, **status(503)),), change=wants_token, most=2),
     Scenario("500 and no end", (on(LAYER, ALWAYS, **status(500)),), refused="server error 500", most=4),
     Scenario("name that flaps", set_up=flapping_name),
@@ -400,7 +400,7 @@ SCENARIOS = [
              by_command=True),  # fmt: skip
     # Redirects
     Scenario("redirect loop", (on(MANIFEST, ALWAYS, **status(302, Location="/v2/app/manifests/latest")),),
-             refused="more than 5 redirects", most=6, by_command=True),  # fmt: skip
+             refused="more than 5 redirects", most=6),  # fmt: skip
     *[
         Scenario(f"redirect to {place or 'nowhere'}", (on(MANIFEST, ALWAYS, **status(307, Location=place)),),
                  refused="cannot follow", most=1)  # fmt: skip
@@ -438,7 +438,7 @@ SCENARIOS = [
     Scenario("ambiguous manifest", change=served(lambda manifest: {**manifest, "manifests": []}), refused="ambiguous"),
     Scenario("manifest with Content-Encoding", (on(MANIFEST, ALWAYS, headers={"Content-Encoding": "gzip, gzip"}),),
              row=86, refused="encoded"),  # fmt: skip
-    Scenario("negative layer size", change=size(-5), refused="not between 0 and", by_command=True),
+    Scenario("negative layer size", change=size(-5), refused="not between 0 and"),
     Scenario("layer size of 2^63", change=size(1 << 63), refused="64-bit"),
     Scenario("layer size that is a text", change=size("5"), refused="64-bit"),
     Scenario("layer larger than the disk", change=size(1 << 40), refused="it needs 1048576 MiB", by_command=True),
@@ -457,7 +457,7 @@ SCENARIOS = [
     Scenario("TLS: another host", set_up=certified("DNS:elsewhere.example"), refused="IP address mismatch"),
     Scenario("TLS: unknown authority", set_up=certified("IP:127.0.0.1", trusted=False), refused="not trusted"),
     Scenario("TLS: version 1.0", set_up=old_tls, refused="no version of TLS that is safe"),
-    Scenario("TLS: none", set_up=no_tls, refused="does not speak TLS", by_command=True),
+    Scenario("TLS: none", set_up=no_tls, refused="does not speak TLS"),
     Scenario("TLS: good", set_up=certified("IP:127.0.0.1")),
     # Proxies
     Scenario("proxy", set_up=by_proxy()),
