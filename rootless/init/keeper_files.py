@@ -74,6 +74,8 @@ class Files:
         try:
             if name == "fchown":
                 target = self._of_descriptor(pid, number, held)
+                if self._is_handle(pid, number):
+                    return errno.EBADF
                 path = b""
             else:
                 path = self._text(pid, pointer)
@@ -128,6 +130,15 @@ class Files:
         if not any_kind and os.fstat(fd).st_mode & _TYPE != _DIRECTORY:
             raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         return fd
+
+    def _is_handle(self, pid: int, number: int) -> bool:
+        """Whether a descriptor of the process was opened with O_PATH (proc_pid_fdinfo(5))."""
+        fd = os.open(f"{pid}/fdinfo/{number}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)
+        try:
+            words = os.read(fd, 256).split()
+        finally:
+            os.close(fd)
+        return b"flags:" in words and bool(int(words[words.index(b"flags:") + 1], 8) & O_PATH)
 
     def _text(self, pid: int, pointer: int) -> bytes:
         """The path at an address of the process. Raises OSError: EFAULT, ENAMETOOLONG."""
