@@ -248,6 +248,20 @@ class Containers:
                 raise os_error(f"cannot free the name {name}", error) from error
         return True
 
+    def free_if_second(self, name: str) -> bool:
+        """Remove a name of a container that has another, as a killed ``rename`` leaves it; tell if it was one."""
+        holder = self._holder(name)
+        try:
+            if not holder or self.load(holder)["name"] == name:
+                return False
+            with self._record_lock(holder):  # nobody renames it now
+                if self.load(holder)["name"] == name:
+                    return False
+                self._give_up(name, holder)
+        except StorageError:
+            return False  # gone or damaged: `system check` names it
+        return True
+
     def claim_name(self, container_id: str) -> None:
         """Link a container's recorded name to it again. Raises ``NameInUseError`` if another has taken it."""
         name: str = self.load(container_id)["name"]
@@ -295,9 +309,10 @@ class Containers:
             old: str = record["name"]
             if name == old:
                 return old
-            self._check_new_name(name)
-            if not self._take(name, container_id):
-                raise _in_use(name, self._holder(name)[:SHORT_ID_LENGTH])
+            if self._holder(name) != container_id:  # else a rename was killed here
+                self._check_new_name(name)
+                if not self._take(name, container_id):
+                    raise _in_use(name, self._holder(name)[:SHORT_ID_LENGTH])
             record["name"] = name
             try:
                 self.save(container_id, record)

@@ -168,14 +168,17 @@ def prune_images(
 def sweep(store: Store, delete_tree: DeleteTree | None = None, *, parts: bool = False) -> int:
     """Remove what killed processes left: unlocked work in tmp/, the trash, names and states without a container.
 
-    Parts of blobs are kept for a day so that a pull can continue; ``parts`` removes them as well. Returns how many
-    things were removed. Safe beside every other command.
+    Parts of blobs are kept for a day so that a pull can continue; ``parts`` removes them as well, and names that a
+    killed ``rename`` left, for which every record is read. Returns how many things were removed. Safe beside every
+    other command.
     """
     layout = store.layout
     removed = _sweep_work(layout, PART_LIFETIME if not parts else 0)
     for name in names_in(layout.trash):
         removed += trees.empty(f"{layout.trash}/{name}", delete_tree)
     removed += sum(store.containers.free_if_stale(name) for name in names_in(layout.names))
+    if parts:
+        removed += sum(store.containers.free_if_second(name) for name in names_in(layout.names))
     for container_id in names_in(layout.engine_run):
         if not os.path.lexists(layout.container(container_id)):
             removed += trees.delete(layout.container_run(container_id))

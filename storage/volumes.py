@@ -98,6 +98,8 @@ class Volumes:
                 os.mkdir(data, 0o755)
                 os.chmod(data, 0o755)  # whatever the umask: a container's other users have to reach it
                 atomic.write_new(f"{work.path}/volume.json", jsonfast.seal(jsonfast.dump_bytes(record)), durable)
+                if durable:
+                    atomic.sync_directory(work.path)
                 # rename(2) replaces no directory that holds something, and a volume always does.
                 work.publish(self._layout.volume(name))
             except OSError as error:
@@ -105,9 +107,20 @@ class Volumes:
                     raise NameInUseError(f"volume with name {name} already exists: volume already exists") from None
                 raise os_error(f"cannot create the volume {name}", error) from error
         if durable:
-            atomic.sync_directory(self._layout.volume(name))
-            atomic.sync_directory(self._layout.volumes)
+            try:
+                atomic.sync_directory(self._layout.volumes)
+            except StorageError:
+                self._take_back(name)
+                raise
         return record
+
+    def _take_back(self, name: str) -> None:
+        """Remove a volume just made, unless somebody has put something into it by now."""
+        try:
+            os.rmdir(self._layout.volume_data(name))
+        except OSError:
+            return
+        trees.empty(trees.to_trash(self._layout, self._layout.volume(name)))
 
     def load(self, name: str) -> Record:
         """Return the record of a volume. Raises ``NotFoundError`` or ``DamagedError``."""

@@ -29,9 +29,9 @@ pytestmark = [
 ]
 
 IMAGE = "localhost/busybox:latest"
-C = ("container", "exists", "c")
-UNDO = ("rm", "-f", "-t", "0", "c")
-SLEEP = ("run", "-d", "--name", "c", "--network=none", IMAGE, "sleep", "1000")
+C = ("container", "exists", "box")
+UNDO = ("rm", "-f", "-t", "0", "box")
+SLEEP = ("run", "-d", "--name", "box", "--network=none", IMAGE, "sleep", "1000")
 NONE, EMPTY, STOCKED = "none", "empty", "stocked"
 """What the store was: not yet made, without an image, with one."""
 NEXT, AGAIN, UNCLEAN, PROCESSES, TOLD = "next command", "same command", "not clean", "processes", "told badly"
@@ -62,8 +62,8 @@ class Case(NamedTuple):
     store: str = STOCKED
 
 
-CREATE = ("create", "--name", "c", "--network=none", IMAGE, "true")
-RUN = ("run", "--name", "c", "--network=none", "-v", "v:/v", IMAGE, "true")
+CREATE = ("create", "--name", "box", "--network=none", IMAGE, "true")
+RUN = ("run", "--name", "box", "--network=none", "-v", "v:/v", IMAGE, "true")
 LOGIN = ("login", "-u", "me", "-p", "secret", "--tls-verify=false", CLOSED)
 LOADED = ("image", "exists", IMAGE_ID)
 CASES = {
@@ -80,31 +80,31 @@ CASES = {
     "create": Case(CREATE, effect=C, undo=UNDO),
     "run --rm": Case(("run", "--rm", IMAGE, "true")),
     "run": Case(RUN, effect=C, undo=UNDO, stays=True),
-    "run -d": Case(("run", "-d", "--name", "c", IMAGE, "true"), effect=C, undo=UNDO, stays=True, settles=True),
+    "run -d": Case(("run", "-d", "--name", "box", IMAGE, "true"), effect=C, undo=UNDO, stays=True, settles=True),
     "run -d --rm": Case(("run", "-d", "--rm", "--network=none", IMAGE, "true"), settles=True),
     "run by fuse-overlayfs": Case(("--storage-driver=fuse-overlayfs", *RUN), effect=C, undo=UNDO, stays=True),
     "run by copies": Case(("--storage-driver=copy", *RUN), effect=C, undo=UNDO, stays=True),
-    "start": Case(("start", "c"), [CREATE], settles=True),
-    "stop": Case(("stop", "-t", "0", "c"), live=[SLEEP]),
-    "exec": Case(("exec", "c", "true"), live=[SLEEP]),
-    "exec -d": Case(("exec", "-d", "c", "true"), live=[SLEEP], settles=True),
-    "restart": Case(("restart", "-t", "0", "c"), live=[SLEEP], lives=True),
+    "start": Case(("start", "box"), [CREATE], settles=True),
+    "stop": Case(("stop", "-t", "0", "box"), live=[SLEEP]),
+    "exec": Case(("exec", "box", "true"), live=[SLEEP]),
+    "exec -d": Case(("exec", "-d", "box", "true"), live=[SLEEP], settles=True),
+    "restart": Case(("restart", "-t", "0", "box"), live=[SLEEP], lives=True),
     "commit": Case(
-        ("commit", "-q", "c", "localhost/committed"),
-        [("run", "--name", "c", "--network=none", IMAGE, "sh", "-c", "echo new >/new; rm /etc/passwd")],
+        ("commit", "-q", "box", "localhost/committed"),
+        [("run", "--name", "box", "--network=none", IMAGE, "sh", "-c", "echo new >/new; rm /etc/passwd")],
         effect=("image", "exists", "localhost/committed"),
     ),
-    "cp": Case(("cp", f"{SOURCES}/layout", "c:/new"), [CREATE]),
-    "rm": Case(("rm", "c"), [("run", "--name", "c", "--network=none", IMAGE, "touch", "/new")], removes=C),
-    "rm -f": Case(("rm", "-f", "-t", "0", "c"), live=[SLEEP], removes=C),
-    "rename": Case(("rename", "c", "d"), [CREATE], removes=C),
+    "cp": Case(("cp", f"{SOURCES}/layout", "box:/new"), [CREATE]),
+    "rm": Case(("rm", "box"), [("run", "--name", "box", "--network=none", IMAGE, "touch", "/new")], removes=C),
+    "rm -f": Case(("rm", "-f", "-t", "0", "box"), live=[SLEEP], removes=C),
+    "rename": Case(("rename", "box", "other"), [CREATE], removes=C),
     "rmi": Case(("rmi", "-f", IMAGE_ID), removes=LOADED),
     "tag": Case(("tag", IMAGE, "localhost/other"), effect=("image", "exists", "localhost/other")),
     "untag": Case(("untag", IMAGE), removes=("image", "exists", IMAGE)),
     "volume create": Case(("volume", "create", "v"), effect=("volume", "exists", "v"), undo=("volume", "rm", "v")),
     "volume rm": Case(("volume", "rm", "v"), [("volume", "create", "v")], removes=("volume", "exists", "v")),
     "system prune": Case(
-        ("system", "prune", "-f", "-a", "--volumes"), [CREATE, ("volume", "create", "v"), ("commit", "-q", "c")]
+        ("system", "prune", "-f", "-a", "--volumes"), [CREATE, ("volume", "create", "v"), ("commit", "-q", "box")]
     ),
     "login": Case(LOGIN, effect=("login", "--get-login", CLOSED)),
     "logout": Case(("logout", CLOSED), [LOGIN], removes=("login", "--get-login", CLOSED)),
