@@ -199,7 +199,7 @@ def _sweep_work(layout: Layout, part_lifetime: int) -> int:
             with lock:
                 if not name.endswith(".part"):
                     trees.to_trash(layout, path)
-                elif time.time() - os.lstat(path).st_mtime < part_lifetime:
+                elif _age(path) < part_lifetime:
                     continue
                 else:
                     os.unlink(path)
@@ -215,12 +215,17 @@ def _sweep_temporary(directory: str) -> int:
     for name in names_in(directory):
         path = f"{directory}/{name}"
         try:
-            if name.startswith(atomic.TEMP_PREFIX) and time.time() - os.lstat(path).st_mtime > WRITE_LIFETIME:
+            if name.startswith(atomic.TEMP_PREFIX) and _age(path) > WRITE_LIFETIME:
                 os.unlink(path)
                 removed += 1
         except FileNotFoundError:
             continue
     return removed
+
+
+def _age(path: str) -> float:
+    """Seconds since the file was written, or until then, where the clock was put back: it is as little of now."""
+    return abs(time.time() - os.lstat(path).st_mtime)
 
 
 def _unlink(path: str) -> None:

@@ -73,7 +73,8 @@ def _make(layout: Layout) -> None:
     """Fill an empty data directory; FORMAT_VERSION, written last, makes it a store. Harmless if done twice."""
     known = {os.path.basename(path) for path in layout.directories()} | {
         os.path.basename(path) for path in (
-            layout.reserve, layout.spare, layout.images_lock, layout.content_lock, layout.index_copy)}
+            layout.reserve, layout.spare, layout.images_lock, layout.content_lock, layout.index_copy,
+            layout.events, f"{layout.events}.1")}
     strangers = sorted(set(names_in(layout.data)) - known)
     strangers = [name for name in strangers if not name.startswith(atomic.TEMP_PREFIX)]
     if strangers:

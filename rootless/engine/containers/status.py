@@ -187,7 +187,8 @@ def is_abandoned(engine: Engine, record: Mapping[str, Any], state: str) -> bool:
         return bool(record.get("rm")) and state == "exited"
     if os.path.lexists(f"{engine.store.layout.container(record['id'])}/launch.json"):
         return False
-    unclaimed = record.get("created", 0) < time.time_ns() - _CLAIMED * 1_000_000_000
+    # Far in the future is not recent either: the clock was put back.
+    unclaimed = abs(time.time_ns() - record.get("created", 0)) > _CLAIMED * 1_000_000_000
     return unclaimed or not engine.store.containers.has_name(record["id"], record["name"])
 
 
