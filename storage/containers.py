@@ -308,6 +308,9 @@ class Containers:
             record = self.load(container_id)
             old: str = record["name"]
             if name == old:
+                for second, holder in self.names().items():  # which a killed rename may have left
+                    if holder == container_id and second != name:
+                        self._give_up(second, container_id)
                 return old
             if self._holder(name) != container_id:  # else a rename was killed here
                 self._check_new_name(name)
