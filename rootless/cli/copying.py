@@ -42,7 +42,7 @@ def _diff(values: Values, args: list[str], global_values: Values, kind: str) -> 
     engine = open_engine(global_values)
     found = differences(engine, _named(engine, values, args), kind)
     if not template:
-        render.write("".join(f"{kind} {path}\n" for kind, path in found))
+        render.write("".join(f"{kind} {render.one_line(path)}\n" for kind, path in found))
         return 0
     document = {}
     for key, letter in (("changed", "C"), ("added", "A"), ("deleted", "D")):

@@ -77,7 +77,7 @@ def _control(char: str) -> bool:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], heading: bool = True) -> str:
     """Lay out ``rows`` under ``columns``; the last column is not padded."""
-    cells = [[_one_line(cell) for cell in row] for row in rows]
+    cells = [[one_line(cell) for cell in row] for row in rows]
     if heading:
         cells.insert(0, list(columns))
     if not cells:
@@ -91,7 +91,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], heading: bool =
     return "\n".join(lines) + "\n"
 
 
-def _one_line(cell: str) -> str:
+def one_line(cell: str) -> str:
+    """A name or another text that must not break the line it stands in."""
     return cell.replace("\n", "\\n").replace("\t", "\\t")
 
 

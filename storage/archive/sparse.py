@@ -17,11 +17,16 @@ _BLOCK = 512
 
 
 def check(segments: SparseMap, stored: int, real_size: int) -> SparseMap:
-    """Return ``segments`` without empty ones if they are in order, fit the file and use all stored bytes."""
+    """Return ``segments`` without empty ones if they are in order, fit the file and use all stored bytes.
+
+    GNU tar begins each segment at a block of the archive, others do not: only the last may end within one.
+    """
     position = total = 0
     for offset, length in segments:
         if offset < position or offset + length > real_size:
             raise StorageError("cannot read the archive: the map of a sparse file is out of order")
+        if length and total % _BLOCK:
+            raise StorageError("cannot read the archive: a segment of a sparse file does not begin at a block")
         position = offset + length
         total += length
     if total != stored:
@@ -67,22 +72,31 @@ def old_gnu(
 
 
 def pax_map(records: Records, limits: Limits) -> SparseMap | None:
-    """The map that PAX records hold themselves (forms 0.0 and 0.1); None where there is none."""
+    """The map that PAX records hold themselves (forms 0.0 and 0.1); None where there is none.
+
+    GNU tar wants to know its length first.
+    """
     values = dict(records)
     inline = values.get(b"GNU.sparse.map")
+    count = -1
+    numbers: list[bytes] = []
+    for keyword, value in records:
+        if keyword == b"GNU.sparse.numblocks":
+            count = number(value, "number of sparse segments")
+        elif keyword in (b"GNU.sparse.offset", b"GNU.sparse.numbytes", b"GNU.sparse.map") and count < 0:
+            raise StorageError("cannot read the archive: the map of a sparse file comes before its length")
+        elif keyword in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):
+            if keyword != (b"GNU.sparse.numbytes" if len(numbers) % 2 else b"GNU.sparse.offset"):
+                raise StorageError("cannot read the archive: the map of a sparse file is out of order")
+            numbers.append(value)
+    if count < 0:
+        return None
     if inline is not None:
         if inline.count(b",") > 2 * limits.sparse_segments:
             raise too_many(limits)
-        parts = inline.split(b",") if inline else []
-        return _pairs((number(part, "sparse map") for part in parts), limits)
-    if b"GNU.sparse.numblocks" not in values:
-        return None
-    ordered = [record for record in records if record[0] in (b"GNU.sparse.offset", b"GNU.sparse.numbytes")]
-    for index, (keyword, _) in enumerate(ordered):
-        if keyword != (b"GNU.sparse.numbytes" if index % 2 else b"GNU.sparse.offset"):
-            raise StorageError("cannot read the archive: the map of a sparse file is out of order")
-    segments = _pairs((number(value, "sparse map") for _, value in ordered), limits)
-    if len(segments) != number(values[b"GNU.sparse.numblocks"], "number of sparse segments"):
+        numbers = inline.split(b",") if inline else []
+    segments = _pairs((number(value, "sparse map") for value in numbers), limits)
+    if len(segments) != count:
         raise StorageError("cannot read the archive: the map of a sparse file has a wrong length")
     return segments
 

@@ -70,6 +70,7 @@ def refused(cli: Cli, *arguments: str, data: bytes | Path = b"") -> Took:
     return took
 
 
+ONE = (b"GNU.sparse.numblocks", b"1")
 NEGATIVE = {
     "size": block(size=b"\xff" * 12),
     "size of a directory": block(b"d", b"5", size=b"\xff" * 11 + b"\xfe"),
@@ -80,8 +81,11 @@ NEGATIVE = {
     "size of an extended header that leads back": block() + block(b"x", b"x", b"\xff" * 10 + b"\xfc\x00") + block(),
     "size of a label": block(b"x", b"V", b"\xff" * 12) + block(),
     "size in an extended header": pax((b"size", b"-512")) + block(),
-    "size of a sparse file": pax((b"GNU.sparse.size", b"-1"), (b"GNU.sparse.map", b"0,1")) + block(size=1) + bytes(512),
-    "offset of a sparse segment": pax((b"GNU.sparse.size", b"9"), (b"GNU.sparse.map", b"-1,1")) + block(size=1),
+    "size of a sparse file": pax(
+        ONE, (b"GNU.sparse.size", b"-1"), (b"GNU.sparse.map", b"0,1")
+    ) + block(size=1) + bytes(512),
+    "offset of a sparse segment": pax(ONE, (b"GNU.sparse.size", b"9"), (b"GNU.sparse.map", b"-1,1")) + block(size=1),
+    "number of sparse segments": pax((b"GNU.sparse.numblocks", b"-1"), (b"GNU.sparse.map", b"0,1")) + block(size=1),
     "offset of an old sparse segment": block(
         kind=b"S", size=4, magic=GNU, tail=bytes(41) + b"\xff" * 12 + b"00000000004\0" + bytes(73) + b"00000000005\0",
     ) + padded(b"data"),
@@ -109,7 +113,8 @@ def sparse(kind: str) -> Iterator[bytes]:
         one = (b"GNU.sparse.offset", b"1"), (b"GNU.sparse.numbytes", b"0")
         yield pax((b"GNU.sparse.numblocks", b"1000000000"), (b"GNU.sparse.size", b"9"), *one * 20_000) + block()
     elif kind == "0.1":
-        yield pax((b"GNU.sparse.map", b",".join(b"%d,0" % at for at in range(120_000))), (b"GNU.sparse.size", b"9"))
+        pairs = b",".join(b"%d,0" % at for at in range(120_000))
+        yield pax((b"GNU.sparse.numblocks", b"120000"), (b"GNU.sparse.map", pairs), (b"GNU.sparse.size", b"9"))
         yield block()
     else:
         major = (b"GNU.sparse.major", b"1"), (b"GNU.sparse.minor", b"0"), (b"GNU.sparse.realsize", b"9" * 15)

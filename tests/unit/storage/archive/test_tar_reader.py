@@ -17,6 +17,11 @@ from storage.errors import StorageError
 from tests.support.tarbytes import BLOCK, END, block, gnu_long, padded, pax
 
 
+def blocks(count: int) -> tuple[bytes, bytes]:
+    """The record that comes before the map of a sparse file."""
+    return b"GNU.sparse.numblocks", b"%d" % count
+
+
 def read(data: bytes, limits: Limits | None = None, step: int = 0) -> list[tuple[Entry, bytes]]:
     """All entries with their stored bytes; ``step`` cuts the stream into chunks of that size."""
     step = step or len(data) or 1
@@ -115,12 +120,20 @@ def test_refused(case: str) -> None:
 
 
 SPARSE_REFUSED: dict[str, bytes] = {
-    "0.1 with half a pair": pax((b"GNU.sparse.map", b"0,1,2"), (b"GNU.sparse.size", b"9")) + block(),
-    "0.1 out of order": pax((b"GNU.sparse.map", b"5,1,0,1"), (b"GNU.sparse.size", b"9")) + block(size=2) + bytes(512),
-    "0.1 beyond the end": pax((b"GNU.sparse.map", b"8,2"), (b"GNU.sparse.size", b"9")) + block(size=2) + bytes(512),
-    "0.1 more than stored": pax((b"GNU.sparse.map", b"0,5"), (b"GNU.sparse.size", b"9")) + block(size=2) + bytes(512),
-    "0.1 less than stored": pax((b"GNU.sparse.map", b"0,1"), (b"GNU.sparse.size", b"9")) + block(size=2) + bytes(512),
-    "0.1 without size": pax((b"GNU.sparse.map", b"0,2")) + block(size=2) + bytes(512),
+    "0.1 with half a pair": pax(blocks(1), (b"GNU.sparse.map", b"0,1,2"), (b"GNU.sparse.size", b"9")) + block(),
+    "0.1 out of order": pax(
+        blocks(2), (b"GNU.sparse.map", b"5,1,0,1"), (b"GNU.sparse.size", b"9"),
+    ) + block(size=2) + bytes(512),
+    "0.1 beyond the end": pax(
+        blocks(1), (b"GNU.sparse.map", b"8,2"), (b"GNU.sparse.size", b"9"),
+    ) + block(size=2) + bytes(512),
+    "0.1 more than stored": pax(
+        blocks(1), (b"GNU.sparse.map", b"0,5"), (b"GNU.sparse.size", b"9"),
+    ) + block(size=2) + bytes(512),
+    "0.1 less than stored": pax(
+        blocks(1), (b"GNU.sparse.map", b"0,1"), (b"GNU.sparse.size", b"9"),
+    ) + block(size=2) + bytes(512),
+    "0.1 without size": pax(blocks(1), (b"GNU.sparse.map", b"0,2")) + block(size=2) + bytes(512),
     "0.0 with a wrong count": pax(
         (b"GNU.sparse.numblocks", b"2"), (b"GNU.sparse.size", b"9"), (b"GNU.sparse.offset", b"0"),
         (b"GNU.sparse.numbytes", b"2"),
@@ -162,7 +175,7 @@ def test_sparse_map_is_bounded() -> None:
     limits = Limits(sparse_segments=1000)
     pairs = b",".join(b"%d,0" % at for at in range(2000))
     with pytest.raises(StorageError, match="more than 1000 segments"):
-        read(pax((b"GNU.sparse.map", pairs), (b"GNU.sparse.size", b"9999")) + block(), limits)
+        read(pax(blocks(2000), (b"GNU.sparse.map", pairs), (b"GNU.sparse.size", b"9999")) + block(), limits)
     extension = (b"00000000000\x0000000000000\0" * 21).ljust(504, b"\0") + b"\x01" + bytes(7)
     header = block(
         kind=b"S", magic=b"ustar  \0",
