@@ -168,6 +168,9 @@ def _join(entry: Entry) -> int:
         libc.setns(entry.pidfd, entry.namespaces)
     except ProcessLookupError:
         raise RootlessError("cannot join the container: it has ended", exit_code=255) from None
+    except PermissionError:
+        hint = "where a system call filter forbids it, start the container that this is in with seccomp=unconfined"
+        raise RootlessError("cannot join the container: its namespaces may not be entered", hint) from None
     # Credentials have changed, and fs.suid_dumpable may be set.
     prctl(PR_SET_DUMPABLE, 0)
     return os.fork()

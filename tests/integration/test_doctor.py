@@ -28,8 +28,8 @@ def test_a_line_for_each_check(cli: Cli) -> None:
     assert all(line.split()[0] in ("OK", "less") for line in checks)
     names = {line[8:].partition(":")[0] for line in checks}
     assert names == {
-        "kernel", "user namespace", "subordinate ids", "procfs", "runtime directory", "store", "root file system", "fuse",
-        "tun", "network", "systemd", "control groups", "seccomp", "AppArmor", "SELinux", "Landlock",
+        "kernel", "user namespace", "subordinate ids", "procfs", "runtime directory", "store", "root file system",
+        "fuse", "tun", "network", "systemd", "control groups", "seccomp", "AppArmor", "SELinux", "Landlock",
     }  # fmt: skip
     for before, line in zip(lines, lines[1:], strict=False):
         assert not line.startswith(" ") or (line.strip().startswith("hint: ") and before.startswith("less"))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import shlex
+import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 
 from tests.support import images, matrix, poor
 from tests.support.layers import archive, file, hardlink
+from tests.support.of_user import of_user
 from tests.support.poor import IMAGE, LESS_THAN_NFS, NFS, PROBE, RUN, PoorCli
 
 pytestmark = pytest.mark.needs("userns", "busybox", "bindfs")
@@ -117,3 +121,28 @@ def test_a_disk_without_locks(cli: PoorCli, busybox_layout: Path, tmp_path: Path
     cli.environment, cli.prefix = {**environment, "XDG_DATA_HOME": str(cli.home / "new")}, filtered
     error = cli.fails(125, "pull", f"oci:{busybox_layout}:latest")
     assert "No locks available" in error and "hint: the file system has no locks" in error
+
+
+@pytest.mark.as_root
+def test_a_range_on_such_a_disk() -> None:
+    """No file can be given to a subordinate id: all are the user's, and what is true is remembered."""
+    with of_user() as cli:
+        shown = cli.home / "shown"
+        shown.mkdir()
+        command = ["bindfs", "--multithreaded", *NFS, str(cli.data.parent), str(shown)]
+        script = f'{shlex.join(command)} && exec "$@"'
+        cli.before = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+        cli.environment["XDG_DATA_HOME"] = str(shown)
+        layout = images.busybox_layout(cli.home / "layout")
+        subprocess.run(["chown", "-R", cli.owner, str(layout)], check=True)
+        cli.ok("rmi", "-af")
+        cli.ok("tag", cli.ok("pull", "--quiet", f"oci:{layout}:latest").strip(), IMAGE)
+        assert cli.ok(*RUN, "--require", "ids.range", IMAGE, "stat", "-c", "%u", "/home/user/file") == "0\n"
+        assert cli.ok("info", "--format", "{{.Isolation.RootFS.Got}}") == "copy\n"
+        saved = cli.home / "saved.tar"
+        cli.ok("create", "--name", "one", "--network", "none", IMAGE)
+        cli.ok("export", "-o", str(saved), "one")
+        cli.ok("rm", "one")
+        with tarfile.open(saved) as archive:
+            assert archive.getmember("home/user/file").uid == 1000
+        assert cli.ok("system", "check") == ""
