@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import images, matrix
 from tests.support.canary import Canary, state_of
-from tests.support.figures import amount
+from tests.support.figures import NIGHTLY, amount
 from tests.support.fixtures import require
 from tests.support.layers import Item, archive, directory, file, symlink
 from tests.support.matrix import USERS, User
@@ -26,7 +26,7 @@ CASES = [("user", driver) for driver in DRIVERS] + [("user-alone", driver) for d
 NONE = "--network=none"
 CORE = "/proc/sys/kernel/core_pattern"
 SPECIAL = ("proc", "sys", "dev")
-RUNS = amount(20, 100)
+RUNS = amount(12, 100)
 
 
 def hostile(canary: str) -> dict[str, list[Item]]:
@@ -123,7 +123,7 @@ def test_proc_sys_and_dev_are_directories_rows_45_46(user: User, full: bool) -> 
     """CVE-2023-27561, CVE-2023-28642, CVE-2026-41579: a link would take the masks, or the devices, elsewhere."""
     for name in SPECIAL:
         for kind in ("link", "inside", "file") if full else ("link",):
-            for flags in ((), ("--privileged",), ("-t",)) if full else ((),):
+            for flags in ((), ("--privileged",), ("-t",)) if full and kind == "link" else ((),):
                 run = ("run", "--rm", NONE, *flags, f"localhost/{name}-{kind}", "echo", "started")
                 assert f"cannot mount /{name}: in the image it is not a directory" in user.fails(125, *run)
 
@@ -187,9 +187,9 @@ PROC = ("/proc", "/proc/", "/proc/sys", "/proc/self/attr", "/proc/1/attr/exec", 
 
 def test_nothing_stands_in_for_proc_rows_44_50(user: User, source: Path, full: bool) -> None:
     """CVE-2019-16884, CVE-2019-19921, CVE-2025-52881: what is written there would go nowhere, or elsewhere."""
-    for target in PROC if full else PROC[3:5]:
+    for number, target in enumerate(PROC if full else PROC[3:5]):
         whats = (("-v", f"{source}:{target}"), ("--tmpfs", target), ("-v", target), ("-v", f"{source}/mark:{target}"))
-        for what in whats if full else whats[::3]:
+        for what in whats if NIGHTLY else whats[number % 2 :: 2]:
             done = user.run("run", "--rm", NONE, *what, "localhost/targets", "echo", "started")
             assert (done.returncode, done.stdout) == (125, ""), (what, done.stderr)
 
