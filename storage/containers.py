@@ -320,7 +320,8 @@ class Containers:
             try:
                 self.save(container_id, record)
             except BaseException:
-                self._give_up(name, container_id)
+                kept = self.load(container_id)["name"]  # the new one, if only the directory could not be synced
+                self._give_up(old if kept == name else name, container_id)
                 raise
             self._give_up(old, container_id)
         atomic.sync_directory(self._layout.names)

@@ -258,7 +258,10 @@ class Workshop:
 
 def is_rubbish(finding: str) -> bool:
     """Is what ``system check`` found in nobody's way, until the next ``system prune``?"""
-    return finding.startswith("leftover ") or (finding.startswith("link ") and finding.endswith("not lead to a layer"))
+    kind, _, rest = finding.partition(" ")
+    dangling = kind == "link" and rest.endswith("it does not lead to a layer")
+    second = kind == "name" and "it leads to a container that is called" in rest
+    return kind == "leftover" or dangling or second
 
 
 def make_sources(directory: Path) -> Path:
