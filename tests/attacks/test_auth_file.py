@@ -137,6 +137,7 @@ def test_file_that_was_open_is_closed_row_88(cli: Cli, fake: FakeRegistry) -> No
     assert json.loads(auth_file(cli).read_text())["auths"] == {"other.example": GOOD, fake.host: GOOD}
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.needs("strace")
 def test_login_that_is_killed_row_88(cli: Cli, fake: FakeRegistry, figure: Tell) -> None:
     """Killed at each system call that changes something, until it ends unharmed."""

@@ -23,7 +23,8 @@ from rootless.registry.registries_conf import Endpoint
 from rootless.registry.retry import Limits
 from storage import oci
 from tests.fakes.registry import FakeRegistry, Reply, layer
-from tests.faults.registry_scenarios import MANIFEST, QUICK, SCENARIOS, Scenario, Stage, crawl
+from tests.faults.registry_scenarios import SCENARIOS
+from tests.faults.registry_stage import MANIFEST, QUICK, Scenario, Stage, crawl
 from tests.support import pulling
 from tests.support.certificates import Authority
 from tests.support.cli import Cli
@@ -102,7 +103,8 @@ def test_scenario(scenario: Scenario, tmp_path: Path, authority: Authority) -> N
     assert ended[scenario.name] == ""
 
 
-def test_all_scenarios(tmp_path: Path, authority: Authority, figure: Tell) -> None:
+@pytest.mark.timeout(600)
+def test_all_scenarios_rows_33_85_86(tmp_path: Path, authority: Authority, figure: Tell) -> None:
     for number, scenario in enumerate(SCENARIOS):
         if scenario.name not in ended:  # this test was chosen alone
             (tmp_path / str(number)).mkdir()
@@ -185,7 +187,7 @@ print(json.dumps([os.waitstatus_to_exitcode(status), used.ru_maxrss]))
 
 
 @pytest.mark.needs("subuid")
-def test_memory_of_the_program(cli: Cli, tmp_path: Path, authority: Authority, figure: Tell) -> None:
+def test_memory_of_the_program_rows_85_86(cli: Cli, tmp_path: Path, authority: Authority, figure: Tell) -> None:
     most = 0
     chosen = [scenario for scenario in SCENARIOS if scenario.by_command]
     for number, scenario in enumerate(chosen):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,8 @@ from rootless.registry.options import ConnectionOptions
 from rootless.registry.registries_conf import Endpoint
 from rootless.registry.retry import Limits
 from tests.fakes.registry import FakeRegistry, Reply
+from tests.support.certificates import Authority
+from tests.support.certificates import serving as server_context
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 QUICK = Limits(connect_timeout=5, idle_seconds=5, first_wait=0.01)
@@ -27,33 +28,18 @@ QUICK = Limits(connect_timeout=5, idle_seconds=5, first_wait=0.01)
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with ca.crt; server.pem for 127.0.0.1; other.pem for another host; old.pem; client.cert and .key."""
-    directory = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
-
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test authority",
-            "-keyout", "ca.key", "-out", "ca.crt")  # fmt: skip
-    for name, alternative, days in (
-        ("server", "IP:127.0.0.1", "2"), ("other", "DNS:elsewhere.example", "2"), ("old", "IP:127.0.0.1", "-1"),
-        ("client", "DNS:client", "2"),
-    ):  # fmt: skip
-        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}.key",
-                "-out", f"{name}.csr")  # fmt: skip
-        (directory / "extensions").write_text(f"subjectAltName={alternative}\n")
-        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
-                "-days", days, "-extfile", "extensions", "-out", f"{name}.crt")  # fmt: skip
-        (directory / f"{name}.pem").write_text(
-            (directory / f"{name}.crt").read_text() + (directory / f"{name}.key").read_text()
-        )
-    return directory
+    authority = Authority(tmp_path_factory.mktemp("certificates"))
+    authority.issue("server", "IP:127.0.0.1")
+    authority.issue("other", "DNS:elsewhere.example")
+    authority.issue("old", "IP:127.0.0.1", days=-1)
+    authority.issue("client", "DNS:client")
+    return authority.directory
 
 
 @contextmanager
 def serving(pem: Path, client_authority: Path | None = None) -> Iterator[FakeRegistry]:
     """A registry behind TLS with the certificate and key in ``pem``."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
+    context = server_context(pem)
     if client_authority is not None:
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(client_authority)
