@@ -19,7 +19,8 @@ _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 def repository(name: str, packages: Sequence[str], status: str) -> Path:
     """A directory with ``packages``, what they depend on beyond ``status``, and an index; made once, then cached.
 
-    ``status`` is the text of an image's /var/lib/dpkg/status. Raises CalledProcessError where no mirror is reached.
+    ``status`` is the text of an image's /var/lib/dpkg/status. Raises OSError or CalledProcessError
+    where no mirror is reached.
     """
     target = cache() / name
     if (target / "Packages").exists():
@@ -48,7 +49,10 @@ def repository(name: str, packages: Sequence[str], status: str) -> Path:
 def _mirror() -> str:
     """The first repository that the machine's apt knows for Debian itself."""
     lines = _run(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]).split()
-    return next(line for line in lines if "security" not in line)
+    found = [line for line in lines if "security" not in line]
+    if not found:
+        raise OSError("apt knows no repository")
+    return found[0]
 
 
 def _entry(deb: Path) -> str:

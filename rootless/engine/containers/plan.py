@@ -30,6 +30,10 @@ def compile_plan(engine: Engine, container: Container, control: Control, *, clea
         extras["cleanup"] = [path for path in (container.rootfs["upper"], container.rootfs["work"]) if path]
     found = plan.compile(container.spec, container.rootfs, container.idmap, extras)  # type: ignore[arg-type]
     control.bound(found)
+    if container.idmap.single():
+        from rootless.engine.containers import keeping
+
+        found.keeper = keeping.keeper(container)
     if engine.globals.get("debug"):
         for line in found.describe():
             engine.tell(line)

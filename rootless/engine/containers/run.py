@@ -75,10 +75,10 @@ def direct(engine: Engine, container: Container, network: Network) -> int:
     control = cgroup.prepare(engine, container, supervise=False)
     try:
         plan = compile_plan(engine, container, control, cleanup=True)
-        if container.idmap.single():
+        if plan.keeper:
             from rootless.engine.containers import keeping
 
-            keeping.equip(engine, container, plan)
+            keeping.open_gate(engine, container, plan.keeper)
         process = launch.create(plan, given, attach, meanwhile=write, place=control.place)
         try:
             if null >= 0:

@@ -153,10 +153,10 @@ def lead(
     container.spec = kept
     started = 0
     try:
-        if container.idmap.single():
+        if plan.keeper:
             from rootless.engine.containers import keeping
 
-            keeping.equip(engine, container, plan)
+            keeping.open_gate(engine, container, plan.keeper)
         listener = wire.listen(run, SOCKET)
         gate = -1 if let_go else wire.listen(run, launch.GATE)
         detached = wire.Detached(gate, os.getpid())
