@@ -41,14 +41,15 @@ _BUFFER = 1 << 16
 
 
 class Ids:
-    """The ids that exist in a user namespace, and where an id goes that does not."""
+    """The ids that exist in a user namespace, and where an id goes that does not. ``alone``: there is one of each."""
 
-    __slots__ = ("_cache", "_gids", "_overflow", "_uids")
+    __slots__ = ("_cache", "_gids", "_overflow", "_uids", "alone")
 
     def __init__(self, uids: Iterable[tuple[int, int]], gids: Iterable[tuple[int, int]]) -> None:
         """``uids`` and ``gids`` are ``(first, count)`` ranges as seen inside."""
         self._uids = [(first, first + count) for first, count in uids]
         self._gids = [(first, first + count) for first, count in gids]
+        self.alone = all(sum(end - start for start, end in ranges) == 1 for ranges in (self._uids, self._gids))
         self._overflow = (self._fold_into(self._uids), self._fold_into(self._gids))
         self._cache: dict[tuple[int, int], tuple[int, int, bool, bool]] = {}
 

@@ -1,4 +1,4 @@
-"""The owner that a container gave to a file and that the file system could not be given.
+"""The owner of a file that the file system could not be given: one that an image says, or a container with a single id.
 
 It stands in the extended attribute ``user.rootlesscontainers`` of the file, in the form that other programs without
 root read too: the protocol buffer ``{uint32 uid = 1; uint32 gid = 2;}`` (rootlesscontainers.proto). What takes no such

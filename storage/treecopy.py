@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Container
 
+from storage import remembered
 from storage import sys as calls
 from storage.archive.tree import remove
 from storage.archive.xattrs import OPAQUE, Shift, is_steering, shifted_acl
@@ -195,7 +196,8 @@ class TreeCopy:
         uid, gid = self._owner(status, path)
         own(target, uid, gid)
         for name in attributes(source):
-            if is_steering(os.fsencode(name)) and (self._flatten or name != OPAQUE):
+            kept = name == remembered.ATTRIBUTE or (name == OPAQUE and not self._flatten)
+            if is_steering(os.fsencode(name)) and not kept:
                 continue
             os.setxattr(target, name, self._attribute(name, os.getxattr(source, name)))
         os.fchmod(target, stat.S_IMODE(status.st_mode))

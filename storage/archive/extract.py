@@ -12,6 +12,7 @@ import errno
 import os
 import stat
 
+from storage import remembered
 from storage.archive import tar_reader as tar
 from storage.archive import xattrs as attributes
 from storage.archive.limits import Limits
@@ -308,6 +309,16 @@ class Extractor:
                 self._inherits = True
         if not true or refused:
             self._owners.record(place.child(base), entry.uid, entry.gid, entry.mode, xattrs=refused)
+        if not true and self._ids.alone:
+            self._remember(fd, entry)
+
+    @staticmethod
+    def _remember(fd: int, entry: tar.Entry) -> None:
+        """Put the owner down at the file too, where that can be done: so its copies know it under any name."""
+        try:
+            os.setxattr(fd, remembered.ATTRIBUTE, remembered.encode(entry.uid, entry.gid))
+        except OSError:
+            return  # no attributes on this file system
 
     @staticmethod
     def _chown(fd: int, uid: int, gid: int) -> bool:

@@ -83,7 +83,8 @@ def test_what_an_image_has_comes_out_of_its_containers(alone: Alone, driver: str
         device("x/disk", "b", 8, 1, 0o660), directory("x/spool", 0o3730, uid=3, gid=172761424),
         file("x/ping", "ping", 0o755, xattrs={"security.capability": capability, "trusted.note": b"note"}),
         file("x/kept", "kept", 0o600, uid=172761424), directory("x/closed", 0o700, uid=3, gid=4),
-        file("x/read", "read", 0o644, uid=5, gid=6),
+        file("x/read", "read", 0o644, uid=5, gid=6), file("x/moved", "moved", 0o640, uid=7, gid=8),
+        file("x/replaced", "replaced", 0o600, uid=13, gid=14),
     ]  # fmt: skip
     layout = images.Layout(tmp_path / "layout")
     parts = [layout.add_layer(images.busybox_tar()), layout.add_layer(archive(entries))]
@@ -91,6 +92,7 @@ def test_what_an_image_has_comes_out_of_its_containers(alone: Alone, driver: str
     alone.driver = ["--storage-driver", driver]
     image = alone.ok("pull", "--quiet", f"oci:{tmp_path}/layout:owned").strip()
     change = "touch /x/su /x/ping; echo more >> /x/kept; mkdir /x/spool/d; chmod 750 /x/closed; chmod 444 /x/read"
+    change += "; mv /x/moved /x/elsewhere; rm /x/replaced; touch /x/replaced"
     alone.ok("run", NONE, "--name", "c", image, "sh", "-c", change)
     alone.ok("commit", "--quiet", "c", "given")
     alone.ok("create", NONE, "--name", "again", "given")
@@ -104,8 +106,9 @@ def test_what_an_image_has_comes_out_of_its_containers(alone: Alone, driver: str
         # fuse-overlayfs loses the set-group-ID bit of a directory that it copies.
         assert seen["x/spool"] == (tarfile.DIRTYPE, 0o3730 if driver != "fuse-overlayfs" else 0o1730, 3, 172761424)
         assert seen["x/closed"] == (tarfile.DIRTYPE, 0o750, 3, 4)
-        if driver != "copy":  # a copy does not tell whether a file was changed or replaced
-            assert seen["x/read"] == (tarfile.REGTYPE, 0o444, 5, 6)
+        assert seen["x/read"] == (tarfile.REGTYPE, 0o444, 5, 6)
+        assert seen["x/elsewhere"] == (tarfile.REGTYPE, 0o640, 7, 8)
+        assert seen["x/replaced"] == (tarfile.REGTYPE, 0o644, 0, 0)
         assert seen["x/kept"] == (tarfile.REGTYPE, 0o600, 172761424, 0)
         assert found["x/kept"].size == len("kept" "more\n")
         attributes = found["x/ping"].pax_headers
@@ -196,8 +199,9 @@ def test_a_keeper_that_was_killed(alone: Alone) -> None:
 
 
 def test_nothing_outside_is_reached(alone: Alone, canary: Canary) -> None:
-    """Links, parents and roots that lead out of the container, also while they are exchanged. All paths are there in the
-    container too, as programs look before they call.
+    """Links, parents and roots that lead out of the container, also while they are exchanged.
+
+    All paths are there in the container too, as programs look before they call.
     """
     outside = canary.root
     script = f"""

@@ -106,6 +106,8 @@ def true_entry(stack: Stack, entry: Entry) -> TrueEntry | None:
         return copied
     before = (copied["uid"], copied["gid"]) if copied is not None else entry.owner()
     uid, gid = remembered.over(given, before)
+    if copied is not None and (uid, gid) == before:
+        return copied
     now: TrueEntry = {"uid": uid, "gid": gid, "mode": stat.S_IMODE(entry.status.st_mode)}
     return {**copied, **now} if copied is not None else now
 
