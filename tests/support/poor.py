@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,31 @@ def forbidding(directory: Path, **calls: int) -> list[str]:
     return [str(program), *(f"{name}={number}" for name, number in calls.items()), "--"]
 
 
+_DISK = """
+real=$1; shown=$2; shift 2
+{server} "$real" "$shown" </dev/null >/dev/null 2>&1 &
+server=$!
+trap 'kill "$server"; wait "$server"' EXIT
+until mountpoint -q "$shown"; do
+    kill -0 "$server" || exit 71
+    sleep 0.05
+done
+{become}"$@"
+"""
+
+
+def disk(real: Path, shown: Path, options: Sequence[str], *, ordinary: bool) -> list[str]:
+    """Words before a command in whose mount namespace bindfs shows ``real`` at ``shown``, and ends with the command.
+
+    ``ordinary``: called by an ordinary user, who gets a user namespace of his own.
+    """
+    server = shlex.join(["bindfs", "-f", *(["--no-allow-other"] if ordinary else []), *options])
+    become = "setpriv --ambient-caps=-all --inh-caps=-all " if ordinary else ""
+    script = _DISK.format(server=server, become=become)
+    space = ["--user", "--map-current-user", "--keep-caps"] if ordinary else ["--propagation", "private"]
+    return ["unshare", *space, "--mount", "sh", "-c", script, "sh", str(real), str(shown)]
+
+
 def on_network_disk(cli: PoorCli, directory: Path, *options: str, without: Mapping[str, int] | None = None) -> None:
     """Move the store to a file system that bindfs shows with ``options``, as an ordinary user in a namespace of his.
 
@@ -78,11 +103,7 @@ def on_network_disk(cli: PoorCli, directory: Path, *options: str, without: Mappi
     real, shown = cli.home / "real", cli.home / "shown"
     for path in (real, shown):
         path.mkdir()
-    words = " ".join(["bindfs", "--no-allow-other", *options, shlex.quote(str(real)), shlex.quote(str(shown))])
-    filtered = forbidding(directory, **without) if without else []
-    script = f'{words} && exec setpriv --ambient-caps=-all --inh-caps=-all "$@"'
-    space = ["unshare", "--user", "--map-current-user", "--keep-caps", "--mount"]
-    cli.prefix = [*space, "sh", "-c", script, "sh", *filtered]
+    cli.prefix = disk(real, shown, options, ordinary=True) + (forbidding(directory, **without) if without else [])
     cli.environment["XDG_DATA_HOME"] = str(shown)
     cli.data = real / "rootless"
 
