@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import attacks
 from tests.support.canary import Canary
 from tests.support.cli import Cli
 from tests.support.copying import IMAGE, NONE, background, bytes_of, members
@@ -36,25 +35,6 @@ def start(cli: Cli, running: bool, name: str, *options: str) -> None:
         background(cli, name, *options)
     else:
         cli.ok("create", NONE, "--name", name, *options, IMAGE, "sleep", "1000")
-
-
-def test_hostile_archives(shared_cli: Cli, canary: Canary, tmp_path: Path) -> None:
-    """Row 7: the archives of rows 1 to 6 and 13 to 19, fed to `cp -`, into the root and into a volume."""
-    volume = tmp_path / "volume"
-    volume.mkdir()
-    background(shared_cli, "c", "-v", f"{volume}:/volume")
-    # Each of them, in both ways of resolving names, is a test of the part that places the members.
-    for number, attack in enumerate(attacks.ALL[::3]):
-        aimed = attacks.aimed(attack, str(canary.root))
-        target = volume / str(number)
-        target.mkdir()
-        for items in aimed.layers:
-            process = shared_cli.popen("cp", "--overwrite", "-", f"c:/volume/{number}")
-            _, error = process.communicate(archive(items), timeout=60)
-            assert process.returncode in (0, 125), error
-            assert b"Traceback" not in error
-        canary.check()
-    assert sorted(os.listdir(tmp_path)) == ["canary", "volume"]
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["running", "created"])

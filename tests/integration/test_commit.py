@@ -151,7 +151,7 @@ def test_names_that_would_mean_a_deletion(shared_cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_attributes_of_overlay_file_systems_are_never_trusted(shared_cli: Cli, driver: str) -> None:
+def test_attributes_of_overlay_file_systems_are_never_trusted_row_14(shared_cli: Cli, driver: str) -> None:
     """Row 14: a container that marks its own directories steers neither a restart, nor a commit, nor an export."""
     marks = [
         "user.overlay.redirect", "user.overlay.whiteout", "user.overlay.metacopy", "user.fuseoverlayfs.opaque",

@@ -80,7 +80,7 @@ def test_compressions(store: Store, tmp_path: Path, packer: str) -> None:
 
 @pytest.mark.parametrize("packer", PACKERS)
 @pytest.mark.parametrize("damage", ["cut", "cut by one", "flipped", "garbage behind"])
-def test_broken_streams(store: Store, tmp_path: Path, packer: str, damage: str) -> None:
+def test_broken_streams_row_11(store: Store, tmp_path: Path, packer: str, damage: str) -> None:
     """Row 11: whatever breaks, the answer is one error and nothing is left."""
     data = archive([file("f", os.urandom(20_000).hex())])
     packed = bytearray(PACKERS[packer](data))
@@ -109,7 +109,7 @@ def test_not_an_archive(store: Store, tmp_path: Path, blob: bytes) -> None:
     assert nothing_left(store)
 
 
-def test_diff_id_is_verified(store: Store, tmp_path: Path) -> None:
+def test_diff_id_is_verified_row_17(store: Store, tmp_path: Path) -> None:
     """Row 17: trailing data counts."""
     data = archive([file("f", "x")])
     for wrong in (data + bytes(512), archive([file("f", "y")])):
@@ -138,7 +138,7 @@ def test_limits(store: Store, tmp_path: Path, items: list[layers.Item], limits: 
 
 
 @pytest.mark.parametrize("packer", [gzip.compress, zstandard.compress, lzma.compress, bz2.compress])
-def test_bomb(store: Store, tmp_path: Path, packer: Callable[[bytes], bytes]) -> None:
+def test_bomb_row_12(store: Store, tmp_path: Path, packer: Callable[[bytes], bytes]) -> None:
     """Row 12: 256 MiB of zeros behind a small blob stop at the limit, in little memory."""
     header = archive([file("f", "")])[:512]
     blob = packer(header + bytes(256 << 20))
@@ -321,7 +321,7 @@ def test_single_id(store: Store, tmp_path: Path) -> None:
     assert owners["d"]["uid"] == 1 and "root" not in owners
 
 
-def test_others_cannot_reach_the_store(store: Store, tmp_path: Path) -> None:
+def test_others_cannot_reach_the_store_row_15(store: Store, tmp_path: Path) -> None:
     """Row 15: set-user-ID files of an image are behind directories that only the user enters."""
     umask = os.umask(0)
     try:
