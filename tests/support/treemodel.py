@@ -171,7 +171,7 @@ class Model:
             self._put(here, base, node)
 
     def describe(self, owners: bool) -> Description:
-        """As :func:`tests.support.generated.describe` describes a real tree; ``owners``: with user and group ids."""
+        """As :func:`tests.support.treeseen.describe` describes a real tree; ``owners``: with user and group ids."""
         found: Description = {}
 
         def walk(directory: Directory, prefix: str, hidden: bool) -> None:
