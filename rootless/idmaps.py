@@ -126,7 +126,7 @@ def read(path: str) -> bytes:
         return b""
 
 
-def _user_name(uid: int) -> bytes:
+def user_name(uid: int) -> bytes:
     """The caller's login name: from /etc/passwd, else from the name service."""
     wanted = str(uid).encode()
     for line in read("/etc/passwd").split(b"\n"):
@@ -158,7 +158,7 @@ def subid_ranges(uid: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]
     uids, gids = b"/etc/subuid", b"/etc/subgid"
     if not (read("/etc/subuid") and read("/etc/subgid")):
         return [], []
-    name = _user_name(uid)
+    name = user_name(uid)
     return _ranges(uids.decode(), uid, name), _ranges(gids.decode(), uid, name)
 
 

@@ -84,13 +84,13 @@ def test_a_number_is_no_name_row_24(user: User) -> None:
     if not user.kind.ranged:
         assert "not in the container's id map" in user.fails(126, *run, "localhost/numbers", "id")
         return
-    for flags in ((), ("--user=1000",), ("--user=1000:0",), ("--user=1000", "--init"), ("--user=1000", "-t")):
-        shown = user.ok(*run, *flags, "localhost/numbers", "sh", "-c", WHO).replace("\r", "")
+    for flags in ("", "--user=1000", "--user=1000:0", "--user=1000 --init", "--user=1000 -t"):
+        shown = user.ok(*run, *flags.split(), "localhost/numbers", "sh", "-c", WHO).replace("\r", "")
         assert shown == f"1000 0\n{NO_POWER}\n", flags
     name = user.ok("run", "-d", NONE, "localhost/numbers", "sleep", "100").strip()
     try:
-        for flags in ((), ("-u", "1000"), ("-u", "1000", "-t")):
-            assert user.ok("exec", *flags, name, "sh", "-c", WHO).replace("\r", "") == f"1000 0\n{NO_POWER}\n"
+        for flags in ("", "-u 1000", "-u 1000 -t"):
+            assert user.ok("exec", *flags.split(), name, "sh", "-c", WHO).replace("\r", "") == f"1000 0\n{NO_POWER}\n"
     finally:
         user.ok("rm", "-f", "-t", "0", name)
 

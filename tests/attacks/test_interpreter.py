@@ -116,8 +116,8 @@ def test_no_start_leads_to_the_interpreter_row_39(
             done = run(user, interpreter, "run", "--rm", NONE, *single, *flags, "localhost/hostile", program)
             assert (done.returncode, done.stdout) == (126, ""), done
             tried += 1
-        flags = ("--health-cmd", f'["{program}"]', "--health-interval", "disable")
-        done = run(user, interpreter, "run", "-d", NONE, *single, *flags, "localhost/hostile", "sh", "/thief")
+        health = ("--health-cmd", f'["{program}"]', "--health-interval", "disable")
+        done = run(user, interpreter, "run", "-d", NONE, *single, *health, "localhost/hostile", "sh", "/thief")
         name = done.stdout.strip()
         assert done.returncode == 0, done
         for words in (("exec", name, program), ("exec", "--privileged", name, program), ("healthcheck", "run", name)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from rootless.engine.doctor.check import BROKEN, LESS, OK, Check, as_root, nothing, package, profiles, user
+from rootless.engine.doctor.ranges import others
 from rootless.engine.isolation import ENOUGH
 from rootless.errors import RootlessError
 
@@ -71,6 +72,10 @@ def ids() -> Check:
     uids, gids = idmaps.subid_ranges(os.getuid())
     total = min(sum(length for _, length in uids), sum(length for _, length in gids))
     alone = "a container has a single user"
+    if sharing := others(uids, gids):
+        told = f"{', '.join(sharing[:3])}{' and more' if sharing[3:] else ''} also have ids of this user's ranges"
+        cost = "their files and those of containers are within each other's reach"
+        return Check(name, LESS, told, cost, command=add, advice="and take the ranges away that overlap")
     if total < ENOUGH:
         told = f"{total or 'none'} in /etc/subuid and /etc/subgid"
         return Check(name, LESS, told, "a container has few users" if total else alone, command=add)
