@@ -67,7 +67,7 @@ def info(values: Values, args: list[str], global_values: Values) -> int:
 
 
 def check(values: Values, args: list[str], global_values: Values) -> int:
-    """``system check``: prints what is damaged; 125 if anything is left so."""
+    """``system check``: prints what is damaged; 125 if anything is left so. What killed commands left is no damage."""
     from rootless.cli.report import ENGINE_ERROR, print_error
     from rootless.engine import system
 
@@ -75,7 +75,7 @@ def check(values: Values, args: list[str], global_values: Values) -> int:
     for finding in findings:
         mended = " (repaired)" if finding["repaired"] else ""
         render.line(f"{finding['kind']} {finding['object']}: {finding['problem']}{mended}")
-    left = [finding for finding in findings if not finding["repaired"]]
+    left = [finding for finding in findings if not finding["repaired"] and finding["kind"] != "leftover"]
     if not left:
         return 0
     repairable = any(finding["repairable"] for finding in left)
