@@ -19,7 +19,7 @@ import pytest
 from tests.fakes.registry import FakeRegistry, layer
 from tests.support import images
 from tests.support.figures import NIGHTLY, Tell
-from tests.support.injection import CHECK, ERRORS, KILL, Outcome, Place, Run, place
+from tests.support.injection import CHECK, ERRORS, KILL, QUICK_CHECK, Outcome, Place, Run, place
 
 pytestmark = [
     pytest.mark.as_root,
@@ -198,7 +198,8 @@ class Workshop:
                 wrong(NEXT, f"ps exits {done.returncode}: {done.stderr}")
         second = self._again(outcome, error, wrong)
         rm, prune = ("rm", "-a", "-f", "-t", "0"), ("system", "prune", "-f")
-        before, removed, pruned, after = self.place.quick(CHECK, rm, prune, CHECK)
+        check = CHECK if error == KILL else QUICK_CHECK
+        before, removed, pruned, after = self.place.quick(check, rm, prune, QUICK_CHECK)
         self._clean(before, tolerated, wrong)
         self._clean(after, False, wrong)
         if removed or pruned:
