@@ -35,6 +35,16 @@ def test_a_line_for_each_check(cli: Cli) -> None:
         assert not line.startswith(" ") or (line.strip().startswith("hint: ") and before.startswith("less"))
 
 
+def test_for_programs(cli: Cli) -> None:
+    """The keys are those of the manual; a command is part of its hint, and only what is less costs something."""
+    checks = json.loads(cli.ok("doctor", "--json"))
+    assert checks == json.loads(cli.ok("system", "doctor", "--format", "json"))
+    for check in checks:
+        assert list(check) == ["Name", "State", "Found", "Cost", "Command", "Hint"]
+        assert check["Hint"].startswith(check["Command"]) and bool(check["Cost"]) == (check["State"] != "OK"), check
+    assert "--json" in cli.fails(125, "doctor", "--json", "--format", "json")
+
+
 @pytest.mark.needs("subuid", "newuidmap", "busybox", "overlay")
 def test_what_is_there_is_there(cli: Cli, busybox_layout: Path) -> None:
     """It exits 0, and a container runs."""
