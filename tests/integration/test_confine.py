@@ -187,10 +187,10 @@ def test_a_pull_is_confined(cli: Cli, registry: Registry, busybox_layout: Path, 
     done = subprocess.run(command, env=cli.environment, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     lines = [line.split(None, 1) for line in trace.read_text().splitlines()]
-    port = f"htons({registry.address.rpartition(':')[2]})"
     restricted = ((at, pid) for at, (pid, call) in enumerate(lines) if "landlock_restrict" in call and "= 0" in call)
     confined_at = {pid: at for at, pid in restricted}
-    connected_at = [at for at, (_, call) in enumerate(lines) if port in call]
+    # Addresses of IPv4 have 16 bytes; what is in them a process that nobody may look into does not show.
+    connected_at = [at for at, (_, call) in enumerate(lines) if call.startswith("connect(") and ", 16)" in call]
     filtered = {pid for pid, call in lines if "seccomp" in call and "filter=" in call and "= 0" in call}
     # The threads of a download are made after the process was confined; whoever has a filter unpacks.
     assert min(confined_at.values()) < min(connected_at)
