@@ -56,7 +56,9 @@ def _is_layer_record(record: Any, digest: str, map_key: str) -> bool:
 
 
 def _remove_layer(store: Store, key: str, delete_tree: DeleteTree | None) -> None:
-    trees.empty(trees.to_trash(store.layout, store.layout.layer(key)), delete_tree)
+    trash = trees.to_trash(store.layout, store.layout.layer(key))
+    atomic.sync_directory(store.layout.trash)
+    trees.empty(trash, delete_tree)
 
 
 def _rebuild_layer_record(store: Store, key: str) -> None:

@@ -175,7 +175,7 @@ class Images:
 
         In this order: a whole image id (with or without ``sha256:``); a reference; for a short name that under
         ``localhost/``, then docker.io's, then one stored under any registry; the beginning of an id. Raises
-        ``StorageError`` if ``name`` fits several images, or is neither a reference nor an id.
+        ``StorageError`` if ``name`` fits several images, or is neither a reference nor an id, or the index is damaged.
         """
         identifier = name.removeprefix("sha256:")
         if _is_id(identifier):
@@ -194,6 +194,8 @@ class Images:
         found = self._by_suffix(f"/{_with_tag(name, wanted)}") if reference.is_short(name) else None
         if found is None and _is_hex(identifier):
             found = self._by_id(identifier)
+        if found is None:
+            self.index.entries()  # what cannot be read is not without the image
         return found
 
     def _by_id(self, prefix: str) -> Image | None:

@@ -65,12 +65,17 @@ def _read_version(layout: Layout) -> int | None:
     finally:
         os.close(fd)
     if not text.isdecimal():
-        raise DamagedError(f"cannot read {layout.format_version}: it holds {shown(text)}", layout.format_version)
+        damaged = DamagedError(f"cannot read {layout.format_version}: it holds {shown(text)}", layout.format_version)
+        damaged.hint = f"if no newer program has used this store: echo {FORMAT_VERSION} > {layout.format_version}"
+        raise damaged
     return int(text)
 
 
 def _make(layout: Layout) -> None:
-    """Fill an empty data directory; FORMAT_VERSION, written last, makes it a store. Harmless if done twice."""
+    """Fill an empty data directory; FORMAT_VERSION, written last, makes it a store. Harmless if done twice.
+
+    A store that has lost that file gets it again.
+    """
     known = {os.path.basename(path) for path in layout.directories()} | {
         os.path.basename(path) for path in (
             layout.reserve, layout.spare, layout.images_lock, layout.content_lock, layout.index_copy,
