@@ -364,9 +364,11 @@ class Extractor:
             place = self.tree.existing(head)
             if place is not None:
                 try:
-                    os.utime(base, ns=(time, time), dir_fd=place.fd, follow_symlinks=False)
+                    # It may have gone with a directory that a later entry replaced, and something else be there now.
+                    if stat.S_ISDIR(os.lstat(base, dir_fd=place.fd).st_mode):
+                        os.utime(base, ns=(time, time), dir_fd=place.fd, follow_symlinks=False)
                 except FileNotFoundError:
-                    pass  # it went with a directory that a later entry replaced
+                    pass
             if self.tree.retired:
                 self.tree.tidy()
         self._owners.flush()
