@@ -79,14 +79,16 @@ def program_name() -> str:
 
 
 def _hide(values: dict[str, Any]) -> None:
-    """Take a password that was given on the command line out of it, where others see it and records keep it."""
+    """Take a password that was given on the command line out of it, where others see it, out of records and cores."""
     from rootless.linux.arguments import hide
+    from rootless.registry.memory import leave_out_of_core
 
     creds, password = values.get("creds") or "", values.get("password")
     if ":" in creds:
         hide(creds, creds.partition(":")[0])
     if password:
         hide(password)
+    leave_out_of_core()
 
 
 def _check(global_values: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from tests.fakes.proxy import FakeProxy
 from tests.fakes.registry import FakeRegistry, Reply, layer
 from tests.support.cli import Cli
 from tests.support.figures import Tell, amount
+from tests.support.images import busybox_tar
 from tests.support.refusal import check, processes
 
 USER, PASSWORD = "me", "sesame-4711"  # noqa: S105
@@ -250,11 +251,41 @@ def test_password_is_not_kept_with_a_container_row_88(cli: Cli, fake: FakeRegist
     assert PASSWORD not in cli.ok("events", "--stream=false")
 
 
+def needs_cores_here() -> None:
+    if Path("/proc/sys/kernel/core_pattern").read_text().startswith(("|", "/")):
+        pytest.skip("needs core files in the working directory")
+
+
+@pytest.mark.needs("userns", "subuid", "newuidmap", "busybox")
+@pytest.mark.parametrize("pull", ["missing", "never"])
+def test_container_has_the_callers_limit_and_its_engine_leaves_no_password_row_88(
+    cli: Cli, fake: FakeRegistry, tmp_path: Path, pull: str
+) -> None:
+    """The program that pulls with a password, or need not, goes on as the engine of a container."""
+    needs_cores_here()
+    fake.add_image("app", [busybox_tar()])
+    if pull == "never":
+        cli.ok("pull", "-q", INSECURE, "--creds", f"{USER}:{PASSWORD}", f"{fake.host}/app")
+    words = ("run", "--network=none", INSECURE, f"--pull={pull}", f"--creds={USER}:{PASSWORD}", f"{fake.host}/app")
+    command = cli.command(*words, "sh", "-c", "ulimit -c; exec sleep 1000")
+    process = subprocess.Popen(
+        ["sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh", *command], env=cli.environment, cwd=tmp_path,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        limit = process.stdout.readline()
+        process.send_signal(signal.SIGSEGV)  # it is not handed on to the container
+        process.wait(20)
+        cli.ok("rm", "-f", "-a", "-t0")
+    assert limit == "unlimited\n"
+    (core,) = tmp_path.glob("core*")
+    assert core.stat().st_size > 0 and not holds_secret(core)
+
+
 def test_core_file_would_have_been_left(tmp_path: Path) -> None:
     """The measure of the tests above: without the program's care there is one."""
-    pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
-    if pattern.startswith(("|", "/")):
-        pytest.skip("needs core files in the working directory")
+    needs_cores_here()
     python = shutil.which("python3") or "python3"
     subprocess.run(
         ["sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh", python, "-c", "import os; os.abort()"],

@@ -82,7 +82,6 @@ def _complete(engine: Engine, image: Image, progress: Progress) -> bool:
 def pull_for_run(engine: Engine, name: str, policy: str, values: Values) -> Image:
     """Pull ``name`` in a child process, so that nothing of it stays in this one, and return the image."""
     found: list[str] = []
-    _keep_secret(values)
 
     def work(send: Send) -> None:
         progress = engine.progress(bool(values.get("quiet")))
