@@ -225,6 +225,8 @@ def run_in_userns(
                 os.write(go_write, b"g")
         except RootlessError as error:
             refused = error
+        except BrokenPipeError:
+            pass  # it was killed: there is no answer
         finally:
             os.close(go_write)  # for which the child waits
         answer = _read_all(result_read)
@@ -368,6 +370,8 @@ def enter(idmap: IdMap, flags: int = CLONE_NEWNS) -> None:
     try:
         unshare_user(flags)
         os.write(ready_write, b"r")
+    except BrokenPipeError:
+        pass  # it was killed, as its exit code tells
     finally:
         os.close(ready_write)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

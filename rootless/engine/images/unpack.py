@@ -42,7 +42,10 @@ class Unpacker:
         """The blob ``digest`` is in the store; nothing happens if it is no layer of the image."""
         diff_id = self._wanted.pop(digest, "")
         if diff_id and self._orders >= 0:
-            os.write(self._orders, f"{digest} {diff_id}\n".encode())
+            try:
+                os.write(self._orders, f"{digest} {diff_id}\n".encode())
+            except BrokenPipeError:
+                pass  # it has ended: its own messages, or the want of them, tell why
             if not self._wanted:
                 self.finish()
 
