@@ -155,6 +155,22 @@ def test_rename(store: Store) -> None:
     assert store.containers.load(container)["name"] == "c"
 
 
+def test_a_rename_that_was_killed(store: Store) -> None:
+    """It leaves two names. The same rename ends well, before the record was written and after; a sweep ends it too."""
+    container = store.containers.create({}, "a")
+    os.symlink(container, store.layout.name("b"))
+    store.containers.rename(container, "b")
+    assert store.containers.names() == {"b": container}
+    os.symlink(container, store.layout.name("a"))
+    store.containers.rename(container, "b")
+    assert store.containers.names() == {"b": container}
+    os.symlink(container, store.layout.name("a"))
+    gc.sweep(store)
+    assert set(store.containers.names()) == {"a", "b"}
+    gc.sweep(store, parts=True)
+    assert store.containers.names() == {"b": container}
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"\0" * 500, b"{", b"[]", b"null", b"{}", b"\xff", b'{"id":"x","name":"y"}', b"[" * 9999])
 def test_a_damaged_record_hides_no_other(store: Store, content: bytes) -> None:
