@@ -88,7 +88,7 @@ class FakeRegistry:
     """A registry on a loopback port; use it as a context manager. ``host`` is "127.0.0.1:PORT"."""
 
     def __init__(
-        self, *, user: str = "", password: str = "", realm: str = "", address: str = "127.0.0.1",
+        self, *, user: str = "", password: str = "", realm: str = "", address: str = "127.0.0.1", port: int = 0,
         tls: ssl.SSLContext | None = None,
     ) -> None:  # fmt: skip
         """With ``user`` it wants Basic credentials; with ``realm`` bearer tokens from there ("self": its /token)."""
@@ -101,7 +101,7 @@ class FakeRegistry:
         self._scripted: list[_Scripted] = []
         self._lock = threading.Lock()
         self.released = threading.Event()
-        self._server = ThreadingHTTPServer((address, 0), _handler(self))
+        self._server = ThreadingHTTPServer((address, port), _handler(self))
         self._server.daemon_threads = True
         self.host = f"{address}:{self._server.server_port}"
         self.url = f"http{'s' if tls else ''}://{self.host}"

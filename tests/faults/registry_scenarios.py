@@ -33,6 +33,7 @@ from tests.faults.registry_stage import (
     digest,
     flapping_name,
     index_without_its_manifest,
+    late,
     lie,
     lie_in_layers,
     lose_children,
@@ -103,6 +104,7 @@ SCENARIOS = [
     Scenario("503 once for the token", (on(TOKEN, **status(503)),), change=wants_token, most=2),
     Scenario("500 and no end", (on(LAYER, ALWAYS, **status(500)),), refused="server error 500", most=4),
     Scenario("name that flaps", set_up=flapping_name),
+    Scenario("connection refused, then the registry is there", set_up=late),
     # Too slow
     Scenario("slow-loris in a body, once", (on(LAYER, rate=2_000),), most=2),
     Scenario("slow-loris in a body", (on(LAYER, ALWAYS, rate=2_000),), refused="too slowly", most=3),
@@ -121,7 +123,7 @@ SCENARIOS = [
     *[
         Scenario(f"redirect to {place or 'nowhere'}", (on(MANIFEST, ALWAYS, **status(307, Location=place)),),
                  refused="cannot follow", most=1)  # fmt: skip
-        for place in ("file:///etc/passwd", "ftp://host/x", "unix:///run/x.sock", "")
+        for place in ("file:///etc/passwd", "ftp://host/x", "unix:///run/x.sock", "http://u:p@host/x", "")
     ],
     Scenario("redirect with a body without an end", (on(MANIFEST, **ENDLESS_REDIRECT),), by_command=True, row=86),
     Scenario("redirect with a bomb", (on(MANIFEST, ALWAYS, **BOMB_REDIRECT),), refused="encoded",
@@ -132,7 +134,13 @@ SCENARIOS = [
              refused="unauthorized", most=2),  # fmt: skip
     Scenario("token of 8 MiB", change=token_is(b'{"token": "%s"}' % (b"x" * (8 << 20))),
              row=85, refused="larger than", by_command=True),  # fmt: skip
-    Scenario("token that is no JSON", change=token_is(b"<html>"), refused="cannot get a token"),
+    *[
+        Scenario(f"token server that answers {what}", change=token_is(body), refused="cannot get a token")
+        for what, body in {
+            "nothing": b"", "a page": b"<html>", "a list": b"[]", "no token": b"{}", "a number": b'{"token": 5}',
+            "a token of two lines": b'{"token": "a\\nb"}', "what is nested": b"[" * 100_000,
+        }.items()
+    ],
     # Documents
     Scenario("manifest of 64 MiB", change=served(b" " * HUGE), row=85, refused="larger than", by_command=True),
     Scenario("manifest without a length and an end", (on(MANIFEST, ALWAYS, **ENDLESS_BODY),), row=85,
@@ -152,6 +160,11 @@ SCENARIOS = [
              row=85, refused="headers are too large"),  # fmt: skip
     Scenario("Content-Type text/html", change=served(lambda manifest: manifest, "text/html"), refused="text/html"),
     Scenario("Content-Type of an index", change=served(lambda manifest: manifest, INDEX), refused="announced as"),
+    Scenario("manifest that calls itself an index",
+             change=served(lambda manifest: {**manifest, "mediaType": INDEX}), refused="calls itself"),  # fmt: skip
+    Scenario("manifest of schema 1",
+             change=served({"schemaVersion": 1}, "application/vnd.docker.distribution.manifest.v1+prettyjws"),
+             refused="schema 1"),  # fmt: skip
     Scenario("ambiguous manifest", change=served(lambda manifest: {**manifest, "manifests": []}), refused="ambiguous"),
     Scenario("manifest with Content-Encoding", (on(MANIFEST, ALWAYS, headers={"Content-Encoding": "gzip, gzip"}),),
              row=86, refused="encoded"),  # fmt: skip

@@ -252,6 +252,25 @@ def flapping_name(stage: Stage) -> None:
     stage.monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
+def late(stage: Stage) -> None:
+    """Nobody listens at the registry's address until a client has asked there twice."""
+    held = stage.stack.enter_context(socket.socket())
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    port = held.getsockname()[1]
+    asked = itertools.count()
+    real = socket.getaddrinfo
+
+    def getaddrinfo(*arguments: Any, **keywords: Any) -> Any:
+        if next(asked) == 2:
+            there = stage.stack.enter_context(FakeRegistry(port=port))
+            there.manifests, there.blobs = stage.fake.manifests, stage.fake.blobs
+        return real(*arguments, **keywords)
+
+    stage.monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    stage.name = f"127.0.0.1:{port}/app"
+
+
 def by_proxy(status: int = 200, *, known: bool = True, alive: bool = True) -> Callable[[Stage], object]:
     """The registry is called registry.example.com and reached by a proxy."""
 

@@ -20,7 +20,7 @@ from rootless.registry.client import Registry
 from rootless.registry.errors import TransientError
 from rootless.registry.options import ConnectionOptions
 from rootless.registry.registries_conf import Endpoint
-from rootless.registry.retry import Limits
+from rootless.registry.retry import Backoff, Limits
 from storage import oci
 from tests.fakes.registry import FakeRegistry, Reply, layer
 from tests.faults.registry_scenarios import SCENARIOS
@@ -90,6 +90,7 @@ def attempt(scenario: Scenario, directory: Path, authority: Authority) -> str:
         (not re.search(scenario.said, pulled.said), f"it said {pulled.said!r}"),
         (not scenario.refused and not complete, "a layer is missing"),
         ("digest" in scenario.refused and bool(pulling.partial(store)), "wrong bytes are kept to be continued"),
+        ("sesame" in pulled.error + pulled.hint + pulled.said, "it shows the password of the proxy"),
         (sent > MOST_SENT, f"{sent} bytes were sent"),
         (0 < scenario.most < requests, f"{requests} requests"),
     ]
@@ -173,6 +174,29 @@ def test_stalls_are_noticed(figure: Tell) -> None:
         thread.join()
     assert noticed.keys() == STALLS.keys()
     figure("registry faults: until a stall is noticed", "≤ 30 s", max(noticed.values()) * shorter)
+
+
+def test_waits_that_a_registry_wishes_for_are_bounded(figure: Tell) -> None:
+    """With the limits that the program has, and with `--retry 999`; a clock of the test's own is waited for."""
+    most = 0.0
+    for tries in (Limits().tries, 1000):
+        for progress in (False, True):
+            waits: list[float] = []
+            backoff = Backoff(replace(Limits(), tries=tries), lambda _: None, waits.append)
+            with pytest.raises(TransientError):
+                for _ in range(tries + 1000):
+                    backoff.failed(TransientError("too many requests", retry_after=100_000))
+                    if progress:
+                        backoff.fresh_start()
+            assert waits and max(waits) <= 60
+            most = max(most, sum(waits))
+    figure("registry faults: all waits of a request for Retry-After: 100000", "≤ 300 s", most)
+
+
+def test_waits_that_can_be_granted_are() -> None:
+    waits: list[float] = []
+    Backoff(Limits(), lambda _: None, waits.append).failed(TransientError("too many requests", retry_after=40))
+    assert 40 <= waits[0] <= 44
 
 
 MEASURED = """
