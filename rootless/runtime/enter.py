@@ -73,10 +73,11 @@ def find(found: State, *, ignore_paused: bool = False) -> Target:
     status = "exited"
     pidfd = -1
     try:
-        pidfd = pidfd_open(pid)
-        # Looked at after the descriptor was opened: so it is the process that was recorded (pid reuse).
-        status = state.status(found)
-    except (OSError, OverflowError):
+        if pid > 0:
+            pidfd = pidfd_open(pid)
+            # Looked at after the descriptor was opened: so it is the process that was recorded (pid reuse).
+            status = state.status(found)
+    except (ProcessLookupError, OverflowError):
         status = "exited"
     frozen = bool(found.get("cgroup")) and read(f"{found['cgroup']}/cgroup.freeze").strip() == b"1"
     if status != "running" or (frozen and not ignore_paused):
