@@ -1,8 +1,8 @@
 """Try the attacks and faults, and print the table of figures: ``python -m tests.figures [--write] [PYTEST-ARGUMENT…]``.
 
 Runs `tests/attacks` and `tests/faults` as the unprivileged user, then what needs root. Exit code 1 means that a test
-failed, that a goal was missed, or that `docs/security-figures.md` lacks a row or has one too many; ``--write`` makes
-that page anew.
+failed, that a goal was missed, or that the table in `docs/security.md` lacks a row or has one too many; ``--write``
+makes that table anew.
 """
 
 from __future__ import annotations
@@ -16,13 +16,9 @@ from pathlib import Path
 from tests.support import figures
 from tests.support.figures import Figure
 
-PAGE = Path(__file__).parents[2] / "docs" / "security-figures.md"
+PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 DIRECTORIES = ("tests/attacks", "tests/faults")
-HEAD = """# Attacks and faults, in figures
-
-What the tests of attacks and faults reached, beside the goal. `sh contrib/check figures` tries them all and prints this
-page; `python -m tests.figures --write` makes it anew.
-"""
+BEGIN, END = "<!-- figures: made by python -m tests.figures --write -->\n", "<!-- end of figures -->\n"
 
 
 def named(arguments: list[str]) -> bool:
@@ -44,9 +40,9 @@ def run(arguments: list[str], directory: Path) -> int:
     return code
 
 
-def page(found: list[Figure], rows: dict[int, dict[str, int]]) -> str:
+def table(found: list[Figure], rows: dict[int, dict[str, int]]) -> str:
     """The table in Markdown."""
-    lines = [HEAD, "| what | goal | reached |", "|---|---|---|"]
+    lines = ["| what | goal | reached |", "|---|---|---|"]
     for figure in sorted(set(found)):
         mark = "" if figure.met else " **missed**"
         lines.append(f"| {figure.section}: {figure.what} | {figure.goal} | {figure.shown}{mark} |")
@@ -57,6 +53,17 @@ def page(found: list[Figure], rows: dict[int, dict[str, int]]) -> str:
     lines += ["", "The rows of the list of attacks, and how many tests try each:", ""]
     lines.append(", ".join(f"{row}: {outcomes.get('passed', 0)}" for row, outcomes in sorted(rows.items())))
     return "\n".join(lines) + "\n"
+
+
+def shown() -> str:
+    """The table that stands in the manual."""
+    return PAGE.read_text().partition(BEGIN)[2].partition(END)[0]
+
+
+def show(text: str) -> None:
+    """Put the table into the manual."""
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}{text}{END}{rest.partition(END)[2]}")
 
 
 def subjects(text: str) -> set[str]:
@@ -73,12 +80,12 @@ def main(arguments: list[str]) -> int:
         directory.chmod(0o1777)
         code = run(arguments, directory)
         found, rows = figures.collect(directory)
-    text = page(found, rows)
+    text = table(found, rows)
     print(f"\n{text}")
     if write:
-        PAGE.write_text(text)
-    elif not named(arguments) and subjects(text) != subjects(PAGE.read_text()):
-        odd = sorted(subjects(text) ^ subjects(PAGE.read_text()))
+        show(text)
+    elif not named(arguments) and subjects(text) != subjects(shown()):
+        odd = sorted(subjects(text) ^ subjects(shown()))
         print(f"Error: these rows are in the table or in {PAGE.name}, not in both:", *odd, sep="\n", file=sys.stderr)
         code = 1
     return int(code or not all(figure.met for figure in found))
