@@ -47,12 +47,6 @@ worst = {"seconds": 0.0, "MiB": 0.0}
 """The most processor time and memory that any archive here took until it was refused."""
 
 
-def nothing_left(cli: Cli) -> bool:
-    """Whether no part of an image is in the store."""
-    places = ("layers", "l", "tmp", "trash", "images/blobs/sha256")
-    return not [name for place in places for name in os.listdir(cli.data / place)]
-
-
 def frugal(took: Took) -> Took:
     """What a command took, which must be within the limits."""
     worst["seconds"] = max(worst["seconds"], took.cpu)
@@ -66,7 +60,7 @@ def refused(cli: Cli, *arguments: str, data: bytes | Path = b"") -> Took:
     took = frugal(measured(cli, *arguments, data=data))
     assert (took.code, took.error[:14]) == REFUSED, took
     assert len([line for line in took.error.splitlines() if not line.startswith("hint: ")]) == 1, took.error
-    assert nothing_left(cli)
+    assert cli.parts_of_images() == []
     return took
 
 
@@ -197,7 +191,7 @@ def test_stream_that_stalls_row_11(host: Cli, busybox_layout: Path, command: tup
     process.stderr.close()
     if process.stdout is not None:
         process.stdout.close()
-    assert nothing_left(host)
+    assert host.parts_of_images() == []
 
 
 def by_image(tmp_path: Path, packed: bytes | Path, media: str = "tar+gzip") -> str:

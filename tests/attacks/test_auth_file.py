@@ -10,8 +10,7 @@ import shutil
 import signal
 import stat
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from tests.support.cli import Cli
 from tests.support.figures import Tell, amount
 from tests.support.images import busybox_tar
 from tests.support.refusal import check, processes
+from tests.support.waiting import until
 
 USER, PASSWORD = "me", "sesame-4711"  # noqa: S105
 INSECURE = "--tls-verify=false"
@@ -167,13 +167,6 @@ def test_login_that_is_killed_row_88(cli: Cli, fake: FakeRegistry, figure: Tell)
 # Row 88: where else the password comes
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def seen_by_others(process: int) -> bytes:
     """What anybody, and what the same user, may read of a process."""
     text = b""
@@ -223,13 +216,13 @@ def test_password_is_nowhere_else_row_88(cli: Cli, fake: FakeRegistry, tmp_path:
         assert process.stdin is not None
         process.stdin.write(PASSWORD.encode())
         process.stdin.close()
-        wait_for(lambda: any("authorization" in seen.headers for seen in fake.seen))
+        until(lambda: any("authorization" in seen.headers for seen in fake.seen))
         family = tree(process.pid)
         shown = b"".join(map(seen_by_others, family))
         for member in reversed(family):
             os.kill(member, signal.SIGABRT)
         process.wait(20)
-    wait_for(lambda: not processes(cli))
+    until(lambda: not processes(cli))
     assert not [secret for secret in SECRET if secret.encode() in shown]
     places = [log, *(path for path in (*tmp_path.rglob("*"), *cli.home.rglob("*")) if path.is_file())]
     assert [str(path) for path in places if path != auth_file(cli) and holds_secret(path)] == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,6 @@ from tests.support.figures import Tell
 
 leaked: dict[str, list[str]] = {}
 """For each case that was tried the secrets that came to where they should not."""
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl")
-    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 def attempt(case: Case, directory: Path, authority: Authority) -> tuple[World, pulling.Pulled]:

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ import pytest
 from storage import atomic, gc
 from storage.store import Store
 from tests.support.cli import CHECKOUT, Cli
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("subuid", "busybox")
 
@@ -50,13 +51,6 @@ def containers(shared_cli: Cli) -> Iterator[Cli]:
     yield shared_cli
     shared_cli.ok("rm", "-af", "-t", "0")
     shared_cli.ok("volume", "prune", "-f")
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("jump", JUMPS)
@@ -95,8 +89,8 @@ def test_life_goes_on(containers: Cli, jump: str) -> None:
         flags = ("--network=none", "--timeout=600", "--stop-timeout=1", "--restart=on-failure:2", "--health-cmd=true",
                  "--health-interval=1s", "--health-start-period=1h")  # fmt: skip
         first.ok("run", "-d", "--name", name, *flags, IMAGE, "sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait")
-        wait_for(lambda name=name, cli=second: "healthy" in cli.ok("ps", "--filter", f"name={name}", "--format",  # type: ignore[misc]
-                                                                    "{{.Status}}"))  # fmt: skip
+        words = ("ps", "--filter", f"name={name}", "--format", "{{.Status}}")
+        until(lambda words=words, cli=second: "healthy" in cli.ok(*words))  # type: ignore[misc]
         assert second.ok("exec", name, "echo", "alive") == "alive\n"
         second.ok("restart", "-t", "1", name)
         assert second.ok("ps", "-q", "--filter", f"name={name}", "--filter", "status=running")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -39,13 +38,6 @@ MOST_SENT = 32 << 20
 
 ended: dict[str, str] = {}
 """How each scenario that was tried ended: '' for well, else what was wrong."""
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl")
-    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 def new_stage(stack: ExitStack, directory: Path, authority: Authority) -> Stage:

@@ -15,6 +15,7 @@ import pytest
 from tests.support import bundles, callers
 from tests.support.fixtures import require
 from tests.support.places import OWN, ROOT, Place, place
+from tests.support.waiting import until
 
 STDOUT, STDERR = 2, 3
 """The first byte of a packet on the attach socket (conmon's conn_sock.c)."""
@@ -82,7 +83,7 @@ class Conmon:
     def code(self, name: str = "box") -> int:
         """The exit code of the container or of a further process, as soon as it is known."""
         file = self.place.home / f"exits-{name}" / "box"
-        callers.until(file.exists)
+        until(file.exists)
         return int(file.read_text())
 
 
@@ -141,7 +142,7 @@ def test_exec(conmon: Conmon) -> None:
     process = {**bundles.spec("sh", "-c", "echo in; exit 5")["process"], "env": ["PATH=/bin"]}
     file = conmon.place.write("process.json", json.dumps(process))
     assert conmon.start("--exec", "--exec-process-spec", file, name="other")["data"] > 0
-    callers.until(lambda: "stdout F in" in conmon.lines())
+    until(lambda: "stdout F in" in conmon.lines())
     assert conmon.code("other") == 5
     assert json.loads(conmon.call("state", "box"))["status"] == "running"
     conmon.call("kill", "box", "9")
@@ -161,7 +162,7 @@ def test_killed_before_its_start(conmon: Conmon) -> None:
     conmon.start()
     conmon.call("kill", "box", "KILL")
     assert conmon.code() == 137
-    callers.until(lambda: json.loads(conmon.call("state", "box"))["status"] == "stopped")
+    until(lambda: json.loads(conmon.call("state", "box"))["status"] == "stopped")
 
 
 @pytest.mark.parametrize("conmon", [OWN], indirect=True)

@@ -12,6 +12,7 @@ import pytest
 from tests.support import callers, images
 from tests.support.fixtures import require
 from tests.support.places import ROOT, USERNS, Place, place
+from tests.support.waiting import until
 
 IMAGE = "localhost/box:latest"
 SETTINGS = """
@@ -70,7 +71,7 @@ def running(kind: str) -> Iterator[Containerd]:
                 where.command("containerd", "--config", settings), env=where.environment, stdout=log, stderr=log
             )
         try:
-            callers.until(lambda: found.ctr("version").returncode == 0)
+            until(lambda: found.ctr("version").returncode == 0)
             found.load()
             yield found
         finally:
@@ -120,7 +121,7 @@ def test_life(containerd: Containerd, box: str) -> None:
     assert heading.split() == ["PID", "INFO"] and rows
     assert containerd.ok("task", "metrics", box).splitlines()[1].startswith(box)
     containerd.ok("task", "kill", box)
-    callers.until(lambda: containerd.status(box) == "STOPPED")
+    until(lambda: containerd.status(box) == "STOPPED")
     assert containerd.ctr("task", "rm", box).returncode == 0
     assert containerd.status(box) == ""
     containerd.ok("container", "rm", box)
@@ -130,7 +131,7 @@ def test_killed(containerd: Containerd, box: str) -> None:
     containerd.ok(*containerd.made("--detach"), box, "sleep", "1000")
     assert "must be stopped" in containerd.ctr("task", "rm", box).stderr
     containerd.ok("task", "kill", "--all", "--signal", "KILL", box)
-    callers.until(lambda: containerd.status(box) == "STOPPED")
+    until(lambda: containerd.status(box) == "STOPPED")
     assert "exit code 137" in containerd.ctr("task", "rm", box).stderr
 
 

@@ -12,6 +12,7 @@ from tests.support import callers
 from tests.support.callers import Podman
 from tests.support.fixtures import require
 from tests.support.places import AS_ROOT, OWN, ROOT
+from tests.support.waiting import until
 
 BARE = ("--network", "none")
 IGNORES = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
@@ -41,7 +42,7 @@ def detached(podman: Podman, name: str, *command: str, flags: tuple[str, ...] = 
 
 def logged(podman: Podman, name: str, text: str) -> None:
     """Wait until a container has written a line."""
-    callers.until(lambda: text in podman.ok("logs", name).splitlines())
+    until(lambda: text in podman.ok("logs", name).splitlines())
 
 
 def test_the_runtime_is_known(podman: Podman) -> None:
@@ -77,7 +78,7 @@ def test_leave_and_attach(podman: Podman, box: str) -> None:
     again.type("echo is $((7*8)); exit 4\n")
     again.until("is 56")
     again.end()
-    callers.until(lambda: podman.status(box) == "exited 4")
+    until(lambda: podman.status(box) == "exited 4")
 
 
 def test_life(podman: Podman, box: str) -> None:
@@ -134,7 +135,7 @@ def test_exec(podman: Podman, box: str) -> None:
     terminal.until("got it")
     assert terminal.end() == 5
     podman.ok("exec", "--detach", box, "sh", "-c", "echo done >/tmp/file")
-    callers.until(lambda: podman.run("exec", box, "cat", "/tmp/file").stdout == "done\n")
+    until(lambda: podman.run("exec", box, "cat", "/tmp/file").stdout == "done\n")
 
 
 @pytest.mark.parametrize("name", ["rootless-oci", "runc"])
@@ -247,7 +248,7 @@ def test_pause(podman: Podman, box: str) -> None:
     assert podman.ok("logs", box) == before
     podman.ok("unpause", box)
     assert podman.status(box) == "running 0"
-    callers.until(lambda: podman.ok("logs", box) != before)
+    until(lambda: podman.ok("logs", box) != before)
 
 
 @with_groups

@@ -15,6 +15,7 @@ import pytest
 from tests.support import bundles, callers
 from tests.support.cli import CHECKOUT
 from tests.support.places import OWN, Place, place
+from tests.support.waiting import until
 
 CONTRIB = CHECKOUT / "contrib"
 CRI = "io.containerd.grpc.v1.cri"
@@ -144,7 +145,7 @@ def test_slurm_with_create_and_start(slurm: Slurm) -> None:
         assert creating.wait(callers.PATIENCE) == 0
         assert slurm.status() == "created"
         assert slurm.call("RunTimeStart").returncode == 0
-        callers.until((slurm.bundle / "rootfs/tmp/file").exists)
+        until((slurm.bundle / "rootfs/tmp/file").exists)
         assert slurm.status() == "running"
         assert slurm.call("RunTimeDelete").returncode == 0
     assert slurm.status() == "absent"

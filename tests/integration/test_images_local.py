@@ -48,12 +48,6 @@ def names(cli: Cli) -> list[str]:
     return sorted(name for image in found for name in image["Names"])
 
 
-def left_over(cli: Cli) -> list[str]:
-    """Blobs, layers and half-done work in the store."""
-    places = ("images/blobs/sha256", "layers", "tmp")
-    return [f"{place}/{name}" for place in places for name in os.listdir(cli.data / place)]
-
-
 # Sources
 
 
@@ -143,7 +137,7 @@ def test_broken_archives_leave_nothing(cli: Cli, tmp_path: Path, kind: str) -> N
     path.write_bytes(BAD_ARCHIVES[kind])
     error = cli.fails(125, "load", "-q", "-i", str(path))
     assert error.startswith("Error: cannot ")
-    assert left_over(cli) == []
+    assert cli.parts_of_images() == []
     assert names(cli) == []
 
 
@@ -170,7 +164,7 @@ def test_damaged_layouts(cli: Cli, layout: Path, tmp_path: Path) -> None:
     assert "missing" in cli.fails(125, "pull", "-q", f"oci:{copy}")
     largest.symlink_to("/etc/passwd")
     assert "cannot read" in cli.fails(125, "pull", "-q", f"oci:{copy}")
-    assert left_over(cli) == []
+    assert cli.parts_of_images() == []
 
 
 # Import
@@ -203,7 +197,7 @@ def test_import_from_a_pipe(cli: Cli) -> None:
 )
 def test_bad_imports_leave_nothing(cli: Cli, arguments: list[str]) -> None:
     assert cli.fails(125, "import", "-q", *arguments).startswith("Error: cannot ")
-    assert left_over(cli) == []
+    assert cli.parts_of_images() == []
 
 
 # Listing, naming, removing
@@ -218,7 +212,7 @@ def test_names_and_removal(cli: Cli, layout: Path) -> None:
     assert cli.ok("rmi", "app:1") == "Untagged: localhost/app:1\n"
     cli.ok("untag", image, "quay.io/team/app")
     assert cli.ok("rmi", image) == f"Untagged: {first}\nDeleted: {image}\n"
-    assert left_over(cli) == []
+    assert cli.parts_of_images() == []
     assert "image not known" in cli.fails(1, "rmi", image)
     cli.ok("rmi", "--ignore", image)
     cli.ok("rmi", "--force", image)
@@ -231,7 +225,7 @@ def test_pull_moves_a_name_and_prune_removes_the_nameless(cli: Cli, layout: Path
     assert (listed[0]["Names"], listed[0].get("Dangling")) == ([], True)
     assert cli.ok("images", "-q", "--filter", "dangling=true").strip() == image[:12]
     assert cli.ok("image", "prune", "-f").strip() == image
-    assert left_over(cli) == []
+    assert cli.parts_of_images() == []
 
 
 def test_what_is_listed(cli: Cli, layout: Path) -> None:

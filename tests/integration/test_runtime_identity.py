@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 
-from rootless.runtime.delete import delete_tree
 from tests.support import bundles
 from tests.support.fixtures import require
 
 Run = Callable[..., "CompletedProcess[str]"]
-
-
-@pytest.fixture(autouse=True)
-def _no_leftovers(tmp_path: Path) -> Iterator[None]:
-    """Delete what belongs to subordinate ids, which pytest itself could not."""
-    yield
-    delete_tree(str(tmp_path))
+pytestmark = pytest.mark.usefixtures("no_leftovers")
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,7 @@ from tests.support import bundles
 from tests.support.fixtures import require
 
 PATIENCE = 10.0
-
-
-@pytest.fixture(autouse=True)
-def _no_leftovers(tmp_path: Path) -> Iterator[None]:
-    """Delete what belongs to subordinate ids, which pytest itself could not."""
-    yield
-    delete_tree(str(tmp_path))
+pytestmark = pytest.mark.usefixtures("no_leftovers")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import sys
 import termios
 import time
 import venv
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,14 +77,6 @@ def verbs(log: Path) -> list[str]:
     """The verbs of the calls that a :func:`noting` runtime got."""
     known = {"create", "start", "state", "kill", "delete", "exec", "ps", "pause", "resume", "update", "events"}
     return [next(word for word in line.split() if word in known) for line in log.read_text().splitlines() if line]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Poll until ``condition`` holds; fails after :data:`PATIENCE`."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
 
 
 class Terminal:

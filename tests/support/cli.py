@@ -83,6 +83,11 @@ class Cli:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(self.command(*arguments), env=self.environment, **{**pipes, **options})  # type: ignore[call-overload, no-any-return]
 
+    def parts_of_images(self) -> list[str]:
+        """Blobs, layers and half-done work in the store."""
+        places = ("images/blobs/sha256", "layers", "l", "tmp", "trash")
+        return [f"{place}/{name}" for place in places for name in os.listdir(self.data / place)]
+
 
 @contextmanager
 def new_cli() -> Iterator[Cli]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from rootless.runtime.delete import delete_tree
 from tests.support import capabilities, images
 from tests.support.canary import Canary
+from tests.support.certificates import Authority
 from tests.support.cli import Cli, new_cli
 from tests.support.figures import Figure, Tell
 from tests.support.registry import Registry
@@ -79,6 +82,21 @@ def basic_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registr
     require("docker-registry", "skopeo")
     with Registry(tmp_path_factory.mktemp("registry"), authenticated=True) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who signs the certificates of a test's servers."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def no_leftovers(tmp_path: Path) -> Iterator[None]:
+    """Delete what a test leaves in its directory to subordinate ids, which pytest itself could not."""
+    yield
+    delete_tree(str(tmp_path))
 
 
 @pytest.fixture(scope="session")
