@@ -92,10 +92,11 @@ def _directories(store: Store, means: Means) -> Iterator[Problem]:
 
 
 def _json(path: str) -> Any:
-    """The value of a JSON file; None if it is missing or is none."""
+    """The value of a JSON file; None if it is missing, is none, or not as it was sealed."""
     try:
         with open(path, "rb") as file:
-            return jsonfast.loads(file.read())
+            data = file.read()
+        return jsonfast.loads(data) if jsonfast.is_intact(data) else None
     except (OSError, StorageError):
         return None
 
@@ -111,7 +112,7 @@ def _containers(store: Store, means: Means) -> Iterator[Problem]:
         try:
             record = store.containers.load(container_id)
         except StorageError as error:
-            remove = partial(store.containers.remove, container_id, means.delete_tree)
+            remove = _removal(store, container_id, means)
             if store.containers.is_unwritten(container_id):
                 yield Problem("leftover", container_id, "a container that was not to outlive a power cut", remove)
             else:
@@ -126,12 +127,33 @@ def _containers(store: Store, means: Means) -> Iterator[Problem]:
         elif store.containers.names().get(name) != container_id:
             yield Problem("container", container_id, f"its name {name} does not lead to it",
                           partial(store.containers.claim_name, container_id))
+        unusable = _unusable(store, container_id, record)
+        if unusable:
+            text = f"its {os.path.basename(unusable)} is missing or damaged: it cannot be started"
+            yield Problem("container", container_id, text, _removal(store, container_id, means), True)
         for path in (layout.container_spec(container_id), layout.container_exit(container_id)):
-            if os.path.lexists(path) and _json(path) is None:
+            if path != unusable and os.path.lexists(path) and _json(path) is None:
                 kind, text = "container", f"{os.path.basename(path)} is damaged"
                 if path == layout.container_exit(container_id) and not os.lstat(path).st_size:
                     kind, text = "leftover", "the power was cut before it was on disk how it ended"
                 yield Problem(kind, container_id, text, partial(os.unlink, path))
+
+
+def _unusable(store: Store, container_id: str, record: dict[str, Any]) -> str:
+    """The path of what a container lacks that is to be started again; empty for one that has all, or needs nothing."""
+    layout = store.layout
+    files = [layout.container_spec(container_id), layout.container_launch(container_id)]
+    # One that goes when it ends has no more than its specification, and what the storage library makes not even that.
+    ran = not record.get("rm") and os.path.lexists(layout.container_exit(container_id)) and os.path.lexists(files[0])
+    wanted = files if ran or os.path.lexists(files[1]) else []
+    return next((path for path in wanted if _json(path) is None), "")
+
+
+def _removal(store: Store, container_id: str, means: Means) -> Callable[[], object] | None:
+    """What removes a container that cannot be mended; None for one that runs: its user can end it."""
+    if locks.is_held(store.layout.container(container_id)):
+        return None
+    return partial(store.containers.remove, container_id, means.delete_tree)
 
 
 def _names(store: Store, means: Means) -> Iterator[Problem]:

@@ -11,8 +11,9 @@
       images/                   an OCI image layout: oci-layout, index.json, blobs/<algorithm>/<hex>
       layers/<key>/             diff/ (the tree), owners, layer.json; key = <DiffID hex>[.<id map key>]
       l/<n>                     short links to ../layers/<key>/diff
-      containers/<id>/          container.json (record.lock: of who changes it), config.json, upper/ work/ or rootfs/,
-                                files/, ctr.log, exit.json, health.json (changed with record.lock held)
+      containers/<id>/          container.json (record.lock: of who changes it), config.json, launch.json, upper/
+                                work/ or rootfs/, files/, ctr.log, exit.json, health.json (changed with record.lock
+                                held)
       names/<name>              link whose target is the container's id
       volumes/<name>/           _data/, volume.json
       tmp/<random>/             half-done work, locked by its maker; *.part: downloads that can be resumed
@@ -134,6 +135,10 @@ class Layout:
     def container_spec(self, container_id: str) -> str:
         """The runtime specification, which makes the container's directory a bundle."""
         return f"{self.containers}/{container_id}/config.json"
+
+    def container_launch(self, container_id: str) -> str:
+        """What a later start needs beside the specification; written last when a container is made."""
+        return f"{self.containers}/{container_id}/launch.json"
 
     def container_files(self, container_id: str) -> str:
         """Generated files that are bound into a container: hosts, resolv.conf, hostname, passwd, …"""

@@ -52,7 +52,7 @@ def record(settings: Settings, code: int, finished: int, stopped: bool, again: b
         "restarts": settings["restarts"],
         "restarting": again,
     }
-    data = jsonfast.dump_bytes(document)
+    data = jsonfast.seal(jsonfast.dump_bytes(document))
     try:
         atomic.write(settings["exit"], data, durable=not settings["rm"])
     except StorageError:

@@ -71,7 +71,7 @@ def of_process(container_id: str, pid: int, bundle: str = "") -> State:
 
 def write(directory: str, state: State, *, durable: bool = False) -> None:
     """Store the state; the directory is of the run root, so it need not outlive the boot."""
-    atomic.write(f"{directory}/{NAME}", jsonfast.dumps(state).encode(), durable=durable)
+    atomic.write(f"{directory}/{NAME}", jsonfast.seal(jsonfast.dump_bytes(state)), durable=durable)
 
 
 def read(directory: str) -> State:
@@ -83,7 +83,7 @@ def read(directory: str) -> State:
         state = jsonfast.loads(data.decode())
     except ValueError as error:
         raise RootlessError(f"cannot read {path}: it is damaged", "remove the container with rm --force") from error
-    if not isinstance(state, dict) or not isinstance(state.get("pid"), int):
+    if not isinstance(state, dict) or not isinstance(state.get("pid"), int) or not jsonfast.is_intact(data):
         raise RootlessError(f"cannot read {path}: it is damaged", "remove the container with rm --force")
     found: State = state  # type: ignore[assignment]
     return found

@@ -1,18 +1,20 @@
-"""A damaged file of the store: told in one line, its neighbours go on, and a repair mends it.
+"""A damaged file of the store or of the running state: told in one line, its neighbours go on, and a repair mends it.
 
-Each file in turn is emptied, filled with NULs, cut in half, given one wrong bit, and removed.
+Each file in turn is emptied, filled with NULs, cut in half, given one wrong bit, and removed; the usual run tries some
+of these with each file.
 """
 
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.cli import Cli, new_cli
-from tests.support.figures import Tell
+from tests.support.figures import Tell, amount
 from tests.support.opener import Opener
 
 pytestmark = [pytest.mark.needs("userns", "subuid", "newuidmap", "busybox"), pytest.mark.timeout(600)]
@@ -33,15 +35,25 @@ DAMAGES: dict[str, Callable[[bytes, random.Random], bytes | None]] = {
     "removed": lambda data, dice: None,
 }
 
-# Of the store, with what a line that tells of the damage must hold.
-DATA = {
-    "FORMAT_VERSION": "FORMAT_VERSION",
-    "images/index.json": "image index",
-    "index.copy": "index.copy",
-    "images/oci-layout": "oci-layout",
-    "layers/*/layer.json": "layer",
-    "containers/ONE/container.json": "container",
-}
+DATA = (
+    "FORMAT_VERSION",
+    "images/index.json",
+    "index.copy",
+    "images/oci-layout",
+    "layers/*/layer.json",
+    "containers/ONE/container.json",
+    "containers/ONE/config.json",
+    "containers/ONE/exit.json",
+    "containers/ONE/launch.json",
+    "containers/ONE/ctr.log",
+    "volumes/data/volume.json",
+    "events.log",
+    "reserve",
+    "spare",
+    "images.lock",
+    "content.lock",
+)
+"""Files of the store, ONE is a container."""
 
 
 class Store:
@@ -115,7 +127,8 @@ def test_a_damaged_file_of_the_store(
 ) -> None:
     dice = random.Random(pattern)
     unhealed: list[object] = []
-    for how in DAMAGES:
+    tried = dice.sample(sorted(DAMAGES), amount(1, len(DAMAGES)))
+    for how in tried:
         one = store.again()
         path = next(store.cli.data.glob(pattern.replace("ONE", one)))
         good = _damage(path, how, dice)
@@ -132,10 +145,12 @@ def test_a_damaged_file_of_the_store(
                 continue
             unhealed.append((how, errors, store.run("system", "check")))
             path.write_bytes(good)
+        if store.run("container", "exists", "one")[0] == 0:  # which was mended, or had nothing to be mended
+            assert store.ok("start", "-a", "one") == "line\n", how
         assert IMAGE.partition(":")[0] in store.ok("images"), how
         assert "data" in store.ok("volume", "ls"), how
     assert unhealed == []
-    figure("damaged files of the store that a repair left damaged", "= 0", len(unhealed), of=len(DAMAGES))
+    figure("damaged files of the store that a repair left damaged", "= 0", len(unhealed), of=len(tried))
 
 
 def _neighbours_work(store: Store, name: str) -> None:
@@ -152,3 +167,59 @@ def _neighbours_work(store: Store, name: str) -> None:
         assert IMAGE.partition(":")[0] in store.ok("images")
         assert store.ok("run", "--rm", "--network=none", IMAGE, "echo", "works") == "works\n"
     assert store.ok("start", "-a", "two") == "two\n"
+
+
+RUN = ("engine/ONE/state.json", "engine/ONE/attach", "driver.json", "locks", "*")
+"""Files below the directory of the user's runtime; a directory goes with all that is in it."""
+
+
+@pytest.mark.parametrize("pattern", RUN)
+def test_a_damaged_file_of_the_running_state(store: Store, pattern: str, figure: Tell) -> None:
+    """The container goes on, is told of as what it does, and is ended by the usual commands."""
+    dice = random.Random(pattern)
+    wrong: list[object] = []
+    tried = 0
+    for how in ["removed", *dice.sample(sorted(DAMAGES.keys() - {"removed"}), amount(1, len(DAMAGES) - 1))]:
+        one = store.ok("run", "-d", "--name", "up", IMAGE, "sleep", "1000").strip()
+        found = store.ok("inspect", "--format", "{{.State.Pid}} {{.State.ConmonPid}}", "up").split()
+        for path in sorted((store.cli.home / "run/rootless").glob(pattern.replace("ONE", one))):
+            if path.is_file():
+                _damage(path, how, dice)
+            elif how != "removed":
+                continue
+            elif path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+            tried += 1
+        assert _names(store) == {"one", "two", "up"}
+        told = store.ok("inspect", "--format", "{{.State.Status}} {{.State.Pid}} {{.State.ConmonPid}}", "up").split()
+        entered = store.run("exec", "up", "echo", "entered")[:2]
+        stopped = store.run("stop", "-t", "0", "up")
+        after = store.ok("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "up").strip()
+        codes = [store.run(*words)[0] for words in (("start", "up"), ("rm", "-f", "-t", "0", "up"))]
+        if (told, entered, after, codes) != (["running", *found], (0, "entered\n"), "exited 137", [0, 0]) or stopped[0]:
+            wrong.append((how, told, entered, stopped, after, codes))
+        assert not any(map(_lives, map(int, found))), how
+        assert store.ok("run", "--rm", "--network=none", IMAGE, "echo", "works") == "works\n", how
+        assert store.ok("start", "-a", "two") == "two\n", how
+    assert tried
+    assert wrong == []
+    figure(
+        "damaged files of a running container's state after which a command failed or told wrong",
+        "= 0",
+        len(wrong),
+        of=tried,
+    )
+
+
+def _names(store: Store) -> set[str]:
+    return set(store.ok("ps", "-a", "--format", "{{.Names}}").split())
+
+
+def _lives(pid: int) -> bool:
+    """Whether there is such a process; a zombie is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

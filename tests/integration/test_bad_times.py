@@ -49,6 +49,7 @@ def damaged(path: Path) -> Iterator[bytes | None]:
             path.write_bytes(data)
         yield data
     path.write_bytes(whole)
+    path.chmod(0o600)
 
 
 # Damaged records

@@ -41,7 +41,7 @@ class Container:
 
     def write(self, durable: bool, startable: bool = True) -> None:
         """Put the bundle's Spec into the container's directory, and what a later start needs if it is ``startable``."""
-        atomic.write(f"{self.directory}/config.json", jsonfast.dump_bytes(self.spec), durable=durable)
+        atomic.write(f"{self.directory}/config.json", jsonfast.seal(jsonfast.dump_bytes(self.spec)), durable=durable)
         if not startable:
             return
         launch = {
@@ -49,7 +49,7 @@ class Container:
             "rootfs": self.rootfs,
             "idmap": {"uids": self.idmap.uids, "gids": self.idmap.gids, "name": self.idmap.name},
         }
-        atomic.write(f"{self.directory}/launch.json", jsonfast.dump_bytes(launch), durable=durable)
+        atomic.write(f"{self.directory}/launch.json", jsonfast.seal(jsonfast.dump_bytes(launch)), durable=durable)
 
 
 def load(engine: Engine, container_id: str) -> Container:
@@ -74,17 +74,19 @@ def load(engine: Engine, container_id: str) -> Container:
 
 
 def read_json(path: str, container_id: str) -> dict[str, Any]:
-    """A JSON object of the container's directory."""
+    """A JSON object of the container's directory, without its checksum. Raises when it is not there or damaged."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            value = jsonfast.loads(os.read(fd, os.fstat(fd).st_size + 1))
+            data = os.read(fd, os.fstat(fd).st_size + 1)
         finally:
             os.close(fd)
+        value = jsonfast.loads(data)
     except (OSError, ValueError):
         raise _damaged(container_id, path.rpartition("/")[2]) from None
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or not jsonfast.is_intact(data):
         raise _damaged(container_id, path.rpartition("/")[2])
+    value.pop(jsonfast.CHECKSUM, None)
     return value
 
 

@@ -7,6 +7,7 @@ import os
 
 from rootless.engine.containers import sessions
 from rootless.engine.containers.container import read_json
+from rootless.engine.containers.status import read_live
 from rootless.engine.containers.stdio import Terminal, proxy_signals, resizer
 from rootless.engine.events import note
 from rootless.errors import RootlessError
@@ -14,7 +15,7 @@ from rootless.init.enter import Powers
 from rootless.init.plan import Capabilities
 from rootless.linux import signals
 from rootless.linux.libc import close_range
-from rootless.runtime import enter, state
+from rootless.runtime import enter
 from rootless.security.capabilities import NAMES, mask
 
 TYPE_CHECKING = False
@@ -92,7 +93,7 @@ def begin(
     entry = describe(record, spec, values, command, descriptors)
     entry.owned = check
     try:
-        found = state.read(engine.run_directory(container_id))
+        found = read_live(engine, container_id)
     except FileNotFoundError:
         short = container_id[:12]
         raise RootlessError(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rootless.engine.context import Engine
+    from rootless.runtime.state import State
 
 KILLED = 128 + 9
 """The exit code of a container whose end nobody saw: it dies with its caller or its monitor, by SIGKILL."""
@@ -78,19 +79,25 @@ class Status:
         self.restarts = _number(last.get("restarts"))
 
 
-def _read(path: str) -> dict[str, Any]:
-    """A small JSON object; empty when it is missing or damaged (its container then counts as not running)."""
+def _read_exit(path: str) -> dict[str, Any]:
+    """How the last run began, and ended if it has; empty for a container that has not run.
+
+    Of a damaged file is known that the container has run, and when that was put down.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return {}
     try:
-        value = jsonfast.loads(os.read(fd, 1 << 16))
+        data = os.read(fd, 1 << 16)
+        value = jsonfast.loads(data)
+        if isinstance(value, dict) and jsonfast.is_intact(data):
+            return value
     except ValueError:
-        return {}
+        pass
     finally:
         os.close(fd)
-    return value if isinstance(value, dict) else {}
+    return {"started": os.lstat(path).st_mtime_ns, "error": "its exit.json is damaged: how it ended is not known"}
 
 
 def status(engine: Engine, container_id: str) -> Status:
@@ -110,13 +117,35 @@ def status(engine: Engine, container_id: str) -> Status:
 def _documents(engine: Engine, container_id: str) -> tuple[Mapping[str, Any] | None, dict[str, Any]]:
     """The state of the run, None if there is none, and how the last one that was put down began and ended."""
     layout = engine.store.layout
-    last = _read(layout.container_exit(container_id))
+    last = _read_exit(layout.container_exit(container_id))
     try:
-        return runtime_state.read(layout.container_run(container_id)), last
+        return read_live(engine, container_id, last), last
     except FileNotFoundError:
         return None, last
     except RootlessError:
         return {"pid": 0}, last
+
+
+def read_live(engine: Engine, container_id: str, last: Mapping[str, Any] | None = None) -> State:
+    """The state of a container's run, found again where its file is gone or damaged while the container runs.
+
+    ``last``: how the last run that was put down began and ended. Raises FileNotFoundError, or RootlessError for a
+    damaged file.
+    """
+    layout = engine.store.layout
+    directory = layout.container_run(container_id)
+    try:
+        return runtime_state.read(directory)
+    except (FileNotFoundError, RootlessError):
+        if last is None:
+            last = _read_exit(layout.container_exit(container_id))
+        begun = last and "finished" not in last
+        if (begun or os.path.lexists(directory)) and is_held(layout.container(container_id)):
+            from rootless.engine.containers.lost import regain
+
+            if found := regain(engine, container_id, last):
+                return found
+        raise
 
 
 def _is_unwritten(live: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
@@ -185,7 +214,7 @@ def is_abandoned(engine: Engine, record: Mapping[str, Any], state: str) -> bool:
     """
     if state != "created":
         return bool(record.get("rm")) and state == "exited"
-    if os.path.lexists(f"{engine.store.layout.container(record['id'])}/launch.json"):
+    if os.path.lexists(engine.store.layout.container_launch(record["id"])):
         return False
     # Far in the future is not recent either: the clock was put back.
     unclaimed = abs(time.time_ns() - record.get("created", 0)) > _CLAIMED * 1_000_000_000
@@ -206,7 +235,7 @@ def running_ids(engine: Engine) -> list[str]:
 
 def record_start(engine: Engine, container_id: str, started: int, restarts: int = 0) -> None:
     """Put down that a container was started, so that after a reboot it is not taken for one that never was."""
-    data = jsonfast.dump_bytes({"started": started, "restarts": restarts})
+    data = jsonfast.seal(jsonfast.dump_bytes({"started": started, "restarts": restarts}))
     atomic.write(engine.store.layout.container_exit(container_id), data, durable=False)
 
 
@@ -216,7 +245,7 @@ def record_exit(
     """Put down how a run ended. On a disk that the container has filled the store's reserve is spent on it."""
     document = {"started": started, "finished": finished, "exit_code": exit_code, "error": error}
     layout = engine.store.layout
-    data = jsonfast.dump_bytes(document)
+    data = jsonfast.seal(jsonfast.dump_bytes(document))
     try:
         atomic.write(layout.container_exit(container_id), data)
     except NoSpaceError:
