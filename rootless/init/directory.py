@@ -6,6 +6,7 @@ import errno
 import os
 
 from rootless.errors import RootlessError
+from rootless.linux.libc import file_system_type
 from rootless.linux.path import O_PATH, open_inside
 
 _CANNOT_INVOKE, _NOT_FOUND = 126, 127
@@ -30,6 +31,18 @@ def try_directory(fd: int) -> bool:
     except PermissionError:
         return False
     return True
+
+
+def check_served(root: int) -> None:
+    """Raise ``RootlessError`` for a root whose file system is a process that has ended (fuse-overlayfs)."""
+    try:
+        file_system_type(root)
+    except OSError as error:
+        if error.errno == errno.ENOTCONN:
+            raise RootlessError(
+                "cannot reach the container's files: the process that serves its root file system has ended",
+                "stop the container and start it again",
+            ) from None
 
 
 def check_inside(path: str) -> None:

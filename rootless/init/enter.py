@@ -243,6 +243,7 @@ def _become(entry: Entry, caller: Channel, streams: tuple[int, int, int]) -> NoR
 
     # 2. Who the program will be, as the container's own files say; its powers depend on that.
     root = openat2(_AT_FDCWD, "/", O_PATH | os.O_DIRECTORY)
+    directory.check_served(root)
     identity = _identify(entry, root)
     powers = entry.for_others if identity.uid else entry.for_root
     entry.capabilities, entry.no_new_privileges = powers.capabilities, powers.no_new_privileges

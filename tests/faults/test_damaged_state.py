@@ -169,6 +169,17 @@ def _neighbours_work(store: Store, name: str) -> None:
     assert store.ok("start", "-a", "two") == "two\n"
 
 
+@pytest.mark.parametrize("how", sorted(DAMAGES.keys() - {"removed"}))
+def test_an_end_that_cannot_be_read(store: Store, how: str, restored: list[tuple[Path, bytes]]) -> None:
+    """The container has ended, nobody knows how: that is neither success nor a container that was never started."""
+    path = store.cli.data / "containers" / store.again() / "exit.json"
+    restored.append((path, _damage(path, how, random.Random(how))))
+    told = store.ok("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}", "one")
+    assert told.startswith("exited 137 its exit.json is damaged")
+    assert store.ok("start", "-a", "one") == "line\n"
+    assert store.ok("inspect", "--format", "{{.State.ExitCode}} {{.State.Error}}", "one") == "0 \n"
+
+
 RUN = ("engine/ONE/state.json", "engine/ONE/attach", "driver.json", "locks", "*")
 """Files below the directory of the user's runtime; a directory goes with all that is in it."""
 

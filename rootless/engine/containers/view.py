@@ -14,6 +14,7 @@ from rootless.engine.containers.status import ALIVE, status
 from rootless.engine.containers.user_mounts import is_empty
 from rootless.errors import NotFoundError, RootlessError
 from rootless.init.copy_up import fill_volume
+from rootless.init.directory import check_served
 from rootless.init.ops import Site
 from rootless.init.rootfs import Rootfs
 from rootless.linux.libc import MS_REC, MS_SLAVE, mount
@@ -69,7 +70,12 @@ def _of_running(engine: Engine, container: Container, work: Work) -> bytes:
             raise RootlessError(f"cannot reach the files of container {short}: it has just ended") from None
         if target.ended():  # its number may be another's
             raise RootlessError(f"cannot reach the files of container {short}: it has just ended")
-        return run_in_namespace(lambda: work(root), namespace, container.idmap)
+
+        def reach() -> bytes:
+            check_served(root)
+            return work(root)
+
+        return run_in_namespace(reach, namespace, container.idmap)
     finally:
         for fd in (root, namespace):
             if fd >= 0:
