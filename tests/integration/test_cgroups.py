@@ -227,3 +227,18 @@ def test_a_group_whose_owner_was_killed_is_no_obstacle(cli: Delegated) -> None:
     wait(lambda: cli.ok("inspect", "--format", "{{.State.Status}}", "orphan") == "exited\n")
     cli.ok("start", "orphan")
     assert cli.groups() == {f"init.scope/rootless-{container}"}
+
+
+def test_a_state_that_was_removed_is_found_again_with_its_group(cli: Delegated) -> None:
+    container = detached(cli, "--name=lost", "localhost/busybox", "sleep", "1000")
+    stored = cli.home / "run/rootless/engine" / container / "state.json"
+    before = json.loads(stored.read_text())
+    stored.unlink()
+    assert cli.ok("ps", "-q", "--no-trunc").strip() == container
+    after = json.loads(stored.read_text())
+    forgotten = ("crc32", "cgroup_why", "notes")
+    assert {**after, **dict.fromkeys(forgotten)} == {**before, **dict.fromkeys(forgotten)}
+    cli.ok("pause", "lost")
+    assert cli.ok("inspect", "--format", "{{.State.Status}}", "lost") == "paused\n"
+    cli.ok("rm", "-f", "-t", "0", "lost")
+    assert cli.groups() == set()

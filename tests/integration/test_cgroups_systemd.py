@@ -49,6 +49,17 @@ def members(path: Path) -> list[int]:
     return [int(word) for word in (path / "cgroup.procs").read_text().split()]
 
 
+def test_a_state_that_was_removed_is_found_again_with_its_scope(cli: Delegated) -> None:
+    container = detached(cli, "--name=lost", "localhost/busybox", "sleep", "1000")
+    stored = cli.home / "run/rootless/engine" / container / "state.json"
+    before = json.loads(stored.read_text())
+    stored.unlink()
+    assert cli.ok("ps", "-q", "--no-trunc").strip() == container
+    after = json.loads(stored.read_text())
+    assert (after["cgroup"], after["cgroup_manager"]) == (before["cgroup"], "systemd")
+    cli.ok("rm", "-f", "-t", "0", "lost")
+
+
 def test_a_scope_has_the_payload_and_its_monitor_apart(cli: Delegated) -> None:
     container = detached(cli, "--name=web", "localhost/busybox", "sleep", "1000")
     assert cli.groups() == {scope(container)}
