@@ -89,7 +89,7 @@ def _document(record: Record, found: State) -> Values:
 
 
 def list_all(values: Values, args: list[str], global_values: Values) -> int:
-    """``list``: those that are being deleted at this moment are left out."""
+    """``list``: those that are being deleted at this moment are left out; a damaged one may be ``unknown``."""
     form = values.get("format") or "table"
     if form not in ("table", "json"):
         raise UsageError(f"unknown format {form!r}", "choose from: table, json")
@@ -103,9 +103,13 @@ def list_all(values: Values, args: list[str], global_values: Values) -> int:
     for name in names:
         record = Record(global_values, name)
         try:
-            found.append({**_document(record, record.read()), "owner": _owner(record.directory)})
+            known, whole = record.known()
+            document = {**_document(record, known), "owner": _owner(record.directory)}
         except (NotFoundError, FileNotFoundError):
             continue
+        if not whole and not document["pid"]:
+            document["status"] = "unknown"
+        found.append(document)
     if form == "json":
         render.write(render.json_text(found) + "\n")
         return 0
@@ -158,7 +162,7 @@ def _delete(record: Record, force: bool, global_values: Values) -> None:
     from rootless.cli import oci_signal
     from rootless.cli.oci_run import PATIENCE, destroy
 
-    found = record.read()
+    found, whole = record.known() if force else (record.read(), True)
     status = record.status(found)
     if status != "stopped":
         if not force:
@@ -169,7 +173,12 @@ def _delete(record: Record, force: bool, global_values: Values) -> None:
             oci_signal.kill_and_wait(pidfd, PATIENCE)
     # Whoever runs it in the foreground deletes it as well, and then the lock says that it is gone.
     with record.lock():
-        destroy(record, record.read(), global_values)
+        destroy(record, record.known()[0] if force else record.read(), global_values)
+    if not whole and status == "stopped":
+        raise RootlessError(
+            f"cannot end what runs in the container {record.id}: its state was damaged, and is removed",
+            "look for its processes, and end them",
+        )
 
 
 def features(values: Values, args: list[str], global_values: Values) -> int:

@@ -87,6 +87,15 @@ class Record:
                 ) from None
             return {"id": self.id, "pid": 0, "bundle": ""}
 
+    def known(self) -> tuple[State, bool]:
+        """As `read`, also what a damaged state still tells; and whether it is whole. Raises ``NotFoundError``."""
+        try:
+            return self.read(), True
+        except NotFoundError:
+            raise
+        except RootlessError:
+            return state.remains(self.directory, self.id), False
+
     def spec(self) -> Spec:
         """The Spec as it was when the container was created; empty if that has not come so far."""
         kept = os.path.exists(f"{self.directory}/{bundle.CONFIG}")

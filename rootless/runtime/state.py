@@ -82,9 +82,22 @@ def read(directory: str) -> State:
     try:
         state = jsonfast.loads(data.decode())
     except ValueError as error:
-        raise RootlessError(f"cannot read {path}: it is damaged", "remove the container with rm --force") from error
+        raise RootlessError(f"cannot read {path}: it is damaged", "remove the container by force") from error
     if not isinstance(state, dict) or not isinstance(state.get("pid"), int) or not jsonfast.is_intact(data):
-        raise RootlessError(f"cannot read {path}: it is damaged", "remove the container with rm --force")
+        raise RootlessError(f"cannot read {path}: it is damaged", "remove the container by force")
+    found: State = state  # type: ignore[assignment]
+    return found
+
+
+def remains(directory: str, container_id: str) -> State:
+    """What a damaged file still tells; of one that tells nothing the ID. Whether it is true the start time decides."""
+    try:
+        with open(f"{directory}/{NAME}", "rb", buffering=0) as file:
+            state = jsonfast.loads(file.read(1 << 20))
+    except (OSError, ValueError):
+        state = None
+    if not isinstance(state, dict) or not isinstance(state.get("pid"), int):
+        return {"id": container_id, "pid": 0, "bundle": ""}
     found: State = state  # type: ignore[assignment]
     return found
 

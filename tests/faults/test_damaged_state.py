@@ -6,14 +6,19 @@ of these with each file.
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import shutil
+import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.cli import Cli, new_cli
+from tests.support import bundles
+from tests.support.cli import Cli, entry_point, new_cli
 from tests.support.figures import Tell, amount
 from tests.support.opener import Opener
 
@@ -191,6 +196,7 @@ def test_a_damaged_file_of_the_running_state(store: Store, pattern: str, figure:
     wrong: list[object] = []
     tried = 0
     for how in ["removed", *dice.sample(sorted(DAMAGES.keys() - {"removed"}), amount(1, len(DAMAGES) - 1))]:
+        store.ok("rm", "-f", "-t", "0", "up")  # of a test that failed
         one = store.ok("run", "-d", "--name", "up", IMAGE, "sleep", "1000").strip()
         found = store.ok("inspect", "--format", "{{.State.Pid}} {{.State.ConmonPid}}", "up").split()
         for path in sorted((store.cli.home / "run/rootless").glob(pattern.replace("ONE", one))):
@@ -203,7 +209,7 @@ def test_a_damaged_file_of_the_running_state(store: Store, pattern: str, figure:
             else:
                 path.unlink()
             tried += 1
-        assert _names(store) == {"one", "two", "up"}
+        assert {"two", "up"} <= set(store.ok("ps", "-a", "--format", "{{.Names}}").split())
         told = store.ok("inspect", "--format", "{{.State.Status}} {{.State.Pid}} {{.State.ConmonPid}}", "up").split()
         entered = store.run("exec", "up", "echo", "entered")[:2]
         stopped = store.run("stop", "-t", "0", "up")
@@ -224,13 +230,58 @@ def test_a_damaged_file_of_the_running_state(store: Store, pattern: str, figure:
     )
 
 
-def _names(store: Store) -> set[str]:
-    return set(store.ok("ps", "-a", "--format", "{{.Names}}").split())
-
-
 def _lives(pid: int) -> bool:
     """Whether there is such a process; a zombie is none."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+OCI_DAMAGES = {
+    "pid": (b'"pid":', b'"pid":9', "unknown", False),
+    "another bit": (b'"bundle":', b'"bundlf":', "running", True),
+    "empty": (None, b"", "unknown", False),
+}
+
+
+@pytest.mark.parametrize("how", OCI_DAMAGES)
+def test_a_damaged_state_of_the_runtime(tmp_path: Path, how: str) -> None:
+    """Of rootless-oci: the others are listed, and it can be deleted; what cannot be ended is told."""
+    old, new, status, found = OCI_DAMAGES[how]
+    with new_cli() as cli:
+        bundle = tmp_path / "bundle"
+        bundle.mkdir()
+        bundles.make_root(bundle / "rootfs")
+        (bundle / "config.json").write_text(json.dumps(bundles.spec("sleep", "1000")))
+
+        def run(*words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+            null = subprocess.DEVNULL
+            command = [*entry_point("rootless-oci"), *words]
+            streams = (null, null) if words[0] == "run" else (subprocess.PIPE, subprocess.PIPE)
+            done = subprocess.run(
+                command, env=cli.environment, text=True, stdin=null, stdout=streams[0], stderr=streams[1]
+            )
+            assert done.returncode == code, (words, done.stderr)
+            assert words[0] == "run" or "Traceback" not in done.stderr
+            return done
+
+        pids = {}
+        for name in ("good", "bad"):
+            run("run", "--detach", "--bundle", str(bundle), name)
+            pids[name] = json.loads(run("state", name).stdout)["pid"]
+        (stored,) = (cli.home / "run").rglob("bad/state.json")
+        data = stored.read_bytes()
+        assert old is None or old in data
+        stored.write_bytes(data.replace(old, new) if old else new)
+        listed = {each["id"]: each["status"] for each in json.loads(run("list", "--format", "json").stdout)}
+        assert listed == {"good": "running", "bad": status}
+        assert "state.json: it is damaged" in run("state", "bad", code=125).stderr
+        told = run("delete", "--force", "bad", code=0 if found else 125).stderr
+        assert found or "cannot end what runs in the container bad" in told
+        assert _lives(pids["bad"]) != found
+        if not found:
+            os.kill(pids["bad"], signal.SIGKILL)
+        assert run("list", "--quiet").stdout == "good\n"
+        run("delete", "--force", "good")
+        assert not _lives(pids["good"])
