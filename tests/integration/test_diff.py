@@ -105,5 +105,5 @@ def test_unusual_names(shared_cli: Cli) -> None:
     script = "cd /srv; touch \"$(printf 'a\\nb')\" \"$(printf '\\377')\""
     shared_cli.ok("run", NONE, "--name", "n", IMAGE, "sh", "-c", script)
     found = shared_cli.ok("diff", "n")
-    assert "A /srv/a\nb\n" in found
+    assert "A /srv/a\\nb\n" in found
     assert "A /srv/\udcff\n" in found
