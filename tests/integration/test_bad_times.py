@@ -312,7 +312,7 @@ def together(cli: Cli, *commands: tuple[str, ...]) -> list[int]:
 def test_two_commands_on_one_name(shared_cli: Cli) -> None:
     before = snapshot(shared_cli)
     for _ in range(3):
-        run = ("run", "--rm", NONE, "--name=r", IMAGE, "sleep", "0.3")
+        run = ("run", "--rm", NONE, "--name=r", IMAGE, "sleep", "2")
         assert sorted(together(shared_cli, run, run, run)) == [0, 125, 125]
         create = ("create", NONE, "--name=r", IMAGE, "sleep", "1.5")
         assert sorted(together(shared_cli, create, create, create)) == [0, 125, 125]
