@@ -30,7 +30,8 @@ def test_without_the_profile_row_64(unloading: Machine) -> None:
     unloading.ok("apparmor_parser --remove /etc/apparmor.d/rootless-container", user="root")
     assert unloading.ok(f"{RUN} {IMAGE} {CURRENT}") == "unconfined\n"
     assert unloading.ok("rootless start -a c") == "unconfined\n"
-    shown = unloading.ok("rootless inspect --format '{{.AppArmorProfile}}|{{.Isolation.LSM.Less}}|{{.Isolation.LSM.Why}}' c")
+    template = "{{.AppArmorProfile}}|{{.Isolation.LSM.Less}}|{{.Isolation.LSM.Why}}"
+    shown = unloading.ok(f"rootless inspect --format '{template}' c")
     assert shown.startswith("|true|AppArmor: no profile")
     for option in ("rootless-container", "nothing-of-the-kind"):
         refused = unloading.run(f"{RUN} --security-opt apparmor={option} {IMAGE} echo started")
