@@ -338,17 +338,22 @@ class Containers:
         except OSError as error:
             raise os_error(f"cannot give the name {shown(name)} up", error) from error
 
-    def remove(self, container_id: str, delete_tree: DeleteTree | None = None) -> None:
+    def remove(self, container_id: str, delete_tree: DeleteTree | None = None, durable: bool = True) -> None:
         """Remove a container whose name may then be taken again; its record may be damaged.
 
         The directory goes to the trash in one step. Files of subordinate ids are deleted by ``delete_tree``, or stay in
-        the trash until ``storage.gc.sweep``. Raises ``NotFoundError``.
+        the trash until ``storage.gc.sweep``. ``durable`` is as it was in ``create``. Raises ``NotFoundError``.
         """
         lock = self._lock_for_removal(container_id)
         try:
             trash = self._discard(container_id)
         finally:
             lock.release()
+        try:
+            if durable:
+                trees.settle(self._layout, self._layout.containers)
+        except StorageError:
+            return  # the container is gone; its files go with the next sweep
         trees.empty(trash, delete_tree)
         reserve.fill(self._layout)
 

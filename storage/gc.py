@@ -70,9 +70,7 @@ def collect(store: Store, delete_tree: DeleteTree | None = None) -> Collected:
             _discard_layers(store, diff_ids, trash)
     finally:
         if trash:
-            # Before a file of theirs goes: a layer that came back after a power cut would be taken to be whole.
-            atomic.sync_directory(store.layout.trash)
-            atomic.sync_directory(store.layout.layers)
+            trees.settle(store.layout, store.layout.layers)
         for path in trash:
             trees.empty(path, delete_tree)
     reserve.fill(store.layout)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from storage import reserve
+from storage import atomic, reserve
 from storage.errors import NotFoundError, os_error
 
 TYPE_CHECKING = False
@@ -115,6 +115,13 @@ def to_trash(layout: Layout, path: str) -> str:
 
     reserve.deleting(layout, move, f"cannot delete {path}")
     return trash
+
+
+def settle(layout: Layout, place: str) -> None:
+    """Have it on disk that what was moved from ``place`` is in the trash, before a file of it goes: else it could come
+    back after a power cut, and be taken to be whole. Raises ``StorageError``."""
+    atomic.sync_directory(layout.trash)
+    atomic.sync_directory(place)
 
 
 def empty(path: str, delete_tree: DeleteTree | None = None) -> bool:

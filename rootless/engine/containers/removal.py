@@ -72,7 +72,7 @@ def discard(engine: Engine, container_id: str, volumes: bool) -> None:
         raise
     except StorageError:
         record = {}
-    engine.store.containers.remove(container_id, engine.delete_tree)
+    engine.store.containers.remove(container_id, engine.delete_tree, durable=not record.get("rm"))
     forget_state(engine, container_id)
     events.note(engine, "container", "remove", container_id, record)
     anonymous = record.get("anonymous")
