@@ -48,7 +48,7 @@ def test_without_tun(poor: PoorCli) -> None:
     assert "The container has no way to the network: /dev/net/tun cannot be opened" in done.stderr
     for line in (poor.expected()["Network"], poor.got()["Network"]):
         assert line["Less"] and line["Has"] == ["network.private"] and "/dev/net/tun" in line["Why"], line
-    for flags in (("--network", "pasta"), ("-p", "127.0.0.1:0:80"), ("--require", "network.connected")):
+    for flags in (("--network", "pasta"), ("-p", "127.0.0.1::80"), ("--require", "network.connected")):
         error = poor.fails(125, "run", "--rm", *flags, IMAGE, "true")
         assert "/dev/net/tun" in error and "hint: " in error, error
     assert poor.got("--network", "none")["Network"]["Less"] is False
