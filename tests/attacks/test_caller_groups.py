@@ -40,7 +40,7 @@ def test_groups_of_the_caller_are_left_behind_row_58(volume: Path) -> None:
     groups = ",".join(map(str, GROUPS))
     script = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
-        "from tests.integration import test_caller_groups as t; t.as_the_caller(Path(sys.argv[2]))"
+        "from tests.attacks import test_caller_groups as t; t.as_the_caller(Path(sys.argv[2]))"
     )
     done = subprocess.run(
         ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", f"--groups={groups}",
