@@ -157,12 +157,12 @@ def _removal(store: Store, container_id: str, means: Means) -> Callable[[], obje
 
 
 def _names(store: Store, means: Means) -> Iterator[Problem]:
-    """Every name leads to a container that has it."""
+    """Every name leads to a container that has it; one that does not is free, and in nobody's way."""
     means.progress("names")
     layout = store.layout
     for name, holder in sorted(store.containers.names().items()):
         if not holder or not os.path.lexists(layout.container(holder)):
-            yield Problem("name", name, "its container is gone",
+            yield Problem("leftover", layout.name(name), "the name of a container that is gone",
                           partial(store.containers.free_if_stale, name))
             continue
         try:
@@ -170,7 +170,7 @@ def _names(store: Store, means: Means) -> Iterator[Problem]:
         except StorageError:
             continue  # reported as a container
         if other != name:
-            yield Problem("name", name, f"it leads to a container that is called {shown(other)}",
+            yield Problem("leftover", layout.name(name), f"a second name of a container that is called {shown(other)}",
                           partial(os.unlink, layout.name(name)))
 
 

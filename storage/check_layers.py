@@ -137,7 +137,7 @@ def links(store: Store, means: Means) -> Iterator[Problem]:
         target = os.readlink(path) if os.path.islink(path) else ""
         key = target.removeprefix("../layers/").removesuffix("/diff")
         if target != f"../layers/{key}/diff" or not os.path.isdir(layout.layer_diff(key)):
-            yield Problem("link", name, "it does not lead to a layer", partial(os.unlink, path))
+            yield Problem("leftover", path, "a link that leads to no layer", partial(os.unlink, path))
         else:
             linked.add(key)
     for key in sorted(set(names_in(layout.layers)) - linked):

@@ -259,10 +259,7 @@ class Workshop:
 
 def is_rubbish(finding: str) -> bool:
     """Is what ``system check`` found in nobody's way, until the next ``system prune``?"""
-    kind, _, rest = finding.partition(" ")
-    dangling = kind == "link" and rest.endswith("it does not lead to a layer")
-    second = kind == "name" and "it leads to a container that is called" in rest
-    return kind == "leftover" or dangling or second
+    return finding.startswith("leftover ")
 
 
 def make_sources(directory: Path) -> Path:
