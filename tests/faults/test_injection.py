@@ -188,8 +188,9 @@ class Workshop:
             findings.add(kind, f"{where}: {text}")
 
         self._told(outcome, error, wrong)
-        # What could not be deleted, or was not any more, is left until the next `system prune`.
-        tolerated = error == KILL or hit.startswith(("unlink", "rmdir"))
+        # What could not be deleted, or not be on disk in the trash before, is left until the next `system prune`.
+        deletes = self.case.words[0] in ("rm", "rmi", "system")
+        tolerated = error == KILL or hit.startswith(("unlink", "rmdir", "fsync") if deletes else ("unlink", "rmdir"))
         if error != KILL:
             self._clean(self.place.quick(CHECK)[0], tolerated, wrong)
         else:

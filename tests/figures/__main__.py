@@ -40,10 +40,22 @@ def run(arguments: list[str], directory: Path) -> int:
     return code
 
 
+def together(found: list[Figure]) -> list[Figure]:
+    """The figures in order; of those with one name the worst, out of as many as all tried."""
+    merged: dict[tuple[str, str, str], Figure] = {}
+    for figure in sorted(found):
+        name = (figure.section, figure.what, figure.goal)
+        other = merged.get(name, figure._replace(of=None if figure.of is None else 0))
+        worst = min if figure.goal.startswith("≥") else max
+        tried = None if figure.of is None else (other.of or 0) + figure.of
+        merged[name] = figure._replace(reached=worst(figure.reached, other.reached), of=tried)
+    return [merged[name] for name in sorted(merged)]
+
+
 def table(found: list[Figure], rows: dict[int, dict[str, int]]) -> str:
     """The table in Markdown."""
     lines = ["| what | goal | reached |", "|---|---|---|"]
-    for figure in sorted(set(found)):
+    for figure in together(found):
         mark = "" if figure.met else " **missed**"
         lines.append(f"| {figure.section}: {figure.what} | {figure.goal} | {figure.shown}{mark} |")
     passed = sum(outcomes.get("passed", 0) for outcomes in rows.values())

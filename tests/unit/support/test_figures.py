@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.figures.__main__ import shown, subjects, table
+from tests.figures.__main__ import shown, subjects, table, together
 from tests.support import figures
 from tests.support.figures import Figure
 
@@ -37,6 +37,8 @@ def test_they_are_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     found, rows = figures.collect(tmp_path)
     assert found == [figure]
     assert rows == {7: {"passed": 2}, 9: {"failed": 1}}
+    again = figure._replace(reached=2, of=50)
+    assert together([figure, again]) == [figure._replace(reached=2, of=350)]
     text = table(found, rows)
     assert "| faults: kills that lost something | = 0 | 0 of 300 |" in text
     assert shown().startswith("| what | goal | reached |")
