@@ -54,6 +54,7 @@ def await_program(channel: Channel, forward: Callable[[int], None] | None) -> No
         kind, values = channel.receive()
         if kind == wire.LISTENER and forward and isinstance(values[-1], int):
             forward(values[-1])
+            channel.send(wire.START)
         elif kind == wire.AIRLOCK and isinstance(values[0], bytes) and isinstance(values[1], int):
             program, report = values[0], values[1]
         else:

@@ -1,7 +1,8 @@
 """Passing on the descriptor by which another program decides about system calls (seccomp_unotify(2)).
 
 The process that loads the filter gets the descriptor, but from then on any of its system calls, that which would send
-it too, may wait for that program. So a helper that has the same descriptors and no filter waits for it and sends it.
+it too, may wait for that program. So a helper that has the same descriptors and no filter waits for it and sends it,
+and ends when it hears that the other program has it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rootless.init.wire import Channel
 
 _PAUSE = 0.0005
+_FOREVER = 3600.0
 
 
 def watch(caller: Channel) -> int:
@@ -38,7 +40,11 @@ def watch(caller: Channel) -> int:
                 time.sleep(_PAUSE)
                 continue
             caller.send(wire.LISTENER, fd=expected)
-            break
+            if caller.receive()[0] == wire.START:
+                break
+            # Nobody has it: the program must not run, and its process is ended with this one by whoever started it.
+            while True:
+                time.sleep(_FOREVER)
     finally:
         os._exit(0)
 

@@ -18,6 +18,7 @@
       │ ── START ────────────────────────────────────────────► │ execve: the socket closes
       │ ◄─────────────────────────────────────────── AIRLOCK ─ │ only with one: its report
       │ ◄────────────────────────────────────────── LISTENER ─ │ only with a filter that asks another program
+      │ ── START ────────────────────────────────────────────► │ that program has the listener
       │ ◄──── EXITED ─────────── │  on the socket of its own, which is the caller's lifeline too
 
 FAILED may come instead of any of the child's messages. A closed socket means that its holder is gone.
