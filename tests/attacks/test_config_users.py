@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,6 +134,12 @@ def test_accounts_are_the_images_own_files_row_26(user: User, canary: Canary) ->
         assert f"Uid:\t{number}\t" in done.stdout and "leaked" not in done.stdout, (name, done)
 
 
+def spent() -> float:
+    """Processor time of all commands so far, seconds: their wall time depends on what else the machine does."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.needs("subuid", "newuidmap")
 def test_accounts_without_end_row_26(cli: Cli, tmp_path: Path, figure: Tell) -> None:
     """CVE-2024-9676: 10 GiB of nothing, and ten million groups: only a part is read, at a start and at an exec."""
@@ -150,12 +156,12 @@ def test_accounts_without_end_row_26(cli: Cli, tmp_path: Path, figure: Tell) -> 
                 run = ("run", "--rm", NONE, "--rootfs", str(root))
                 times = []
                 for _ in range(3):
-                    begun = time.monotonic()
+                    begun = spent()
                     assert cli.ok(*run, "busybox", "grep", "^Uid", "/proc/self/status").split()[1] == "0"
                     cli.run(*run[:-2], "--user=user", *run[-2:], "true")
-                    times.append((time.monotonic() - begun) / 2)
+                    times.append((spent() - begun) / 2)
                 longest = max(longest, min(times))
             path.write_bytes(whole)
-        figure("a start with 10 GiB or ten million lines of accounts", "≤ 1 s", longest)
+        figure("processor time of a start with 10 GiB or ten million lines of accounts", "≤ 1 s", longest)
     finally:
         delete_tree(str(root))
