@@ -44,6 +44,8 @@ _ADDRESS, _PAGE = 0x400000, 0x10000
 _HEADER, _SEGMENT = 64, 56  # Elf64_Ehdr, Elf64_Phdr
 _MFD_EXEC = 0x10
 _REPORT_SIZE = 4
+# Looked up before the process gets the personality of the container, which may call the machine another.
+_HERE = _CODE.get(os.uname().machine)
 
 
 class Airlock:
@@ -72,7 +74,7 @@ class Airlock:
 
 def known() -> bool:
     """Whether there is code for this machine."""
-    return os.uname().machine in _CODE
+    return _HERE is not None
 
 
 def reported(reader: int) -> int:
@@ -84,7 +86,8 @@ def reported(reader: int) -> int:
 
 def _image(report: int) -> bytes:
     """An ELF file with the code for this machine as its only segment."""
-    machine, code = _CODE[os.uname().machine]
+    assert _HERE is not None
+    machine, code = _HERE
     start = _HEADER + _SEGMENT
     body = bytes.fromhex(code) + pack("<i", report)
     size = start + len(body)
