@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.attacks.test_host_secrets import leaked  # noqa: F401  (a fixture)
-from tests.integration.test_oci import BOTH, HOOKS, Runtime
+from tests.integration.test_oci import BOTH, HOOKS, Runtime, runtime  # noqa: F401  (a fixture)
 from tests.support import bundles
-from tests.support.fixtures import require
 
 LONG = "x" * 70_000
 MAPS = 100_000
 
 
 @pytest.fixture
-def oci(tmp_path: Path) -> Iterator[Runtime]:
+def oci(runtime: Runtime) -> Runtime:  # noqa: F811
     """The program with a bundle."""
-    from rootless.runtime.delete import delete_tree
-
-    require("userns", "busybox")
-    made = Runtime(tmp_path)
-    made.bundle.mkdir()
-    bundles.make_root(made.bundle / "rootfs")
-    yield made
-    made.run("delete", "--force", "box")
-    delete_tree(str(tmp_path))
+    return runtime
 
 
 def refused(oci: Runtime, given: dict[str, Any]) -> str:

@@ -12,14 +12,10 @@ import pytest
 
 from tests.support.cli import Cli
 from tests.support.copying import IMAGE, NONE, bytes_of, members
+from tests.support.drivers import DRIVERS
 
 pytestmark = pytest.mark.needs("userns", "subuid", "newuidmap", "busybox")
 
-DRIVERS = [
-    pytest.param("overlay", marks=pytest.mark.needs("overlay")),
-    pytest.param("fuse-overlayfs", marks=pytest.mark.needs("fuse", "fuse-overlayfs")),
-    "copy",
-]
 SCRIPT = """
 echo x > /new; ln /new /linked; chown 33:34 /new; ln -s /etc /link; mkfifo /pipe; mkdir -p /opt/a/b; echo y > /opt/a/b/c
 rm /srv/second-layer; chmod 1711 /usr

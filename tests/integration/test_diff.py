@@ -9,14 +9,10 @@ import pytest
 
 from tests.support.cli import Cli
 from tests.support.copying import IMAGE, NONE
+from tests.support.drivers import DRIVERS
 
 pytestmark = pytest.mark.needs("userns", "subuid", "newuidmap", "busybox")
 
-DRIVERS = [
-    pytest.param("overlay", marks=pytest.mark.needs("overlay")),
-    pytest.param("fuse-overlayfs", marks=pytest.mark.needs("fuse", "fuse-overlayfs")),
-    "copy",
-]
 SCRIPT = """
 echo x > /new; ln /new /linked; ln -s /etc /link; mkfifo /pipe; mkdir -p /opt/a/b; touch /opt/a/b/c
 rm /srv/second-layer

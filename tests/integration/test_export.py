@@ -13,14 +13,10 @@ import pytest
 from tests.support.canary import Canary
 from tests.support.cli import Cli
 from tests.support.copying import IMAGE, NONE, bytes_of, members
+from tests.support.drivers import DRIVERS
 
 pytestmark = pytest.mark.needs("userns", "subuid", "newuidmap", "busybox")
 
-DRIVERS = [
-    pytest.param("overlay", marks=pytest.mark.needs("overlay")),
-    pytest.param("fuse-overlayfs", marks=pytest.mark.needs("fuse", "fuse-overlayfs")),
-    "copy",
-]
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ import pytest
 from tests.support import images
 from tests.support.cli import Cli, new_cli
 from tests.support.copying import NONE, bytes_of, members
+from tests.support.drivers import DRIVERS
 from tests.support.layers import archive, directory, file
 
 pytestmark = pytest.mark.needs("userns", "subuid", "newuidmap", "busybox")
@@ -32,14 +33,7 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
         yield made
 
 
-@pytest.mark.parametrize(
-    "driver",
-    [
-        pytest.param("overlay", marks=pytest.mark.needs("overlay")),
-        pytest.param("fuse-overlayfs", marks=pytest.mark.needs("fuse", "fuse-overlayfs")),
-        "copy",
-    ],
-)
+@pytest.mark.parametrize("driver", DRIVERS)
 def test_ids_beyond_the_range(cli: Cli, driver: str) -> None:
     words = ("--storage-driver", driver)
     script = f"stat -c '%u %g %a' /x/far /x/su /x/dir; chown 3:4 /x/given; echo x >> /x/changed; chown {FAR} /x/near"

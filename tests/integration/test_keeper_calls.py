@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import programs
 from tests.support.alone import Alone
-from tests.support.cli import Cli, new_cli
+from tests.support.cli import Cli
 from tests.support.copying import IMAGE, NONE, bytes_of, members
+from tests.support.drivers import DRIVERS
 
 pytestmark = pytest.mark.needs("userns", "subuid", "newuidmap", "busybox", "gcc")
 
@@ -24,23 +24,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.fixture
-def alone(busybox_layout: Path) -> Iterator[Alone]:
-    """A user without a range, with an image of busybox."""
-    with new_cli() as made:
-        user = Alone(made.home)
-        user.ok("tag", user.ok("pull", "--quiet", f"oci:{busybox_layout}:latest").strip(), IMAGE)
-        yield user
-
-
-@pytest.mark.parametrize(
-    "driver",
-    [
-        pytest.param("overlay", marks=pytest.mark.needs("overlay")),
-        pytest.param("fuse-overlayfs", marks=pytest.mark.needs("fuse", "fuse-overlayfs")),
-        "copy",
-    ],
-)
+@pytest.mark.parametrize("driver", DRIVERS)
 def test_answers_and_owners(shared_cli: Cli, alone: Alone, tools: Path, driver: str) -> None:
     run = ("run", NONE, "--name", "c", "-v", f"{tools}:/tools:ro", IMAGE, "/tools/owners")
     alone.driver = ["--storage-driver", driver]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,11 @@ from tests.support.alone import Alone
 from tests.support.canary import Canary
 from tests.support.cli import new_cli
 from tests.support.copying import IMAGE, NONE, bytes_of, members
+from tests.support.drivers import DRIVERS
 from tests.support.layers import archive, device, directory, file
 
 pytestmark = pytest.mark.needs("userns", "busybox")
 
-DRIVERS = [
-    pytest.param("overlay", marks=pytest.mark.needs("overlay")),
-    pytest.param("fuse-overlayfs", marks=pytest.mark.needs("fuse", "fuse-overlayfs")),
-    "copy",
-]
 MAIN = "rootless inspect -f '{{.State.ConmonPid}}' c"
 
 GIVE = """
@@ -41,15 +36,6 @@ GIVEN = {
 def owners(found: dict[str, tarfile.TarInfo]) -> dict[str, tuple[int, int]]:
     """(user, group) of those members that `GIVEN` names."""
     return {name: (found[name].uid, found[name].gid) for name in GIVEN}
-
-
-@pytest.fixture
-def alone(busybox_layout: Path) -> Iterator[Alone]:
-    """A user without a range, with an image of busybox."""
-    with new_cli() as made:
-        user = Alone(made.home)
-        user.ok("tag", user.ok("pull", "--quiet", f"oci:{busybox_layout}:latest").strip(), IMAGE)
-        yield user
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

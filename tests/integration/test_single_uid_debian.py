@@ -14,6 +14,7 @@ from tests.support import packages
 from tests.support.alone import Alone
 from tests.support.cli import Cli, new_cli
 from tests.support.copying import NONE
+from tests.support.drivers import DRIVERS
 
 pytestmark = [
     pytest.mark.needs("userns", "subuid", "newuidmap", "debootstrap"), pytest.mark.slow, pytest.mark.timeout(900),
@@ -75,14 +76,7 @@ def expected(with_range: Cli, repository: Path, tmp_path_factory: pytest.TempPat
     return exported(with_range, "c", tmp_path_factory.mktemp("export") / "c.tar")
 
 
-@pytest.mark.parametrize(
-    "driver",
-    [
-        pytest.param("overlay", marks=pytest.mark.needs("overlay")),
-        pytest.param("fuse-overlayfs", marks=pytest.mark.needs("fuse", "fuse-overlayfs")),
-        "copy",
-    ],
-)
+@pytest.mark.parametrize("driver", DRIVERS)
 def test_packages_are_installed(
     driver: str, debian_layout: Path, repository: Path, expected: Seen, tmp_path: Path
 ) -> None:

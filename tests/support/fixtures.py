@@ -10,6 +10,7 @@ import pytest
 
 from rootless.runtime.delete import delete_tree
 from tests.support import capabilities, images
+from tests.support.alone import Alone
 from tests.support.canary import Canary
 from tests.support.certificates import Authority
 from tests.support.cli import Cli, new_cli
@@ -66,6 +67,15 @@ def shared_cli(busybox_layout: Path) -> Iterator[Cli]:
         image = fresh.ok("pull", "--quiet", f"oci:{busybox_layout}:latest").strip()
         fresh.ok("tag", image, "localhost/busybox:latest")
         yield fresh
+
+
+@pytest.fixture
+def alone(busybox_layout: Path) -> Iterator[Alone]:
+    """A user without a range, with an image of busybox."""
+    with new_cli() as made:
+        user = Alone(made.home)
+        user.ok("tag", user.ok("pull", "--quiet", f"oci:{busybox_layout}:latest").strip(), "localhost/busybox")
+        yield user
 
 
 @pytest.fixture(scope="session")
