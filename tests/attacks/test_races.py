@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
-from rootless.engine.containers import commit, cp, export
+from rootless.engine.containers import cp, export
 from rootless.engine.containers.stack import Stack
+from rootless.engine.images import layerfile
 from rootless.init import devices, identity, main, ops
 from rootless.init.copy_up import fill_volume
 from rootless.init.masks import make_read_only, mask
@@ -232,7 +233,7 @@ class Changes(Reading):
 
     def write(self, output: int) -> None:
         self.listed = []
-        commit._changes(self.stack, output)
+        layerfile.write_changes(self.stack, output)
         trees, own = self.stack.trees, self.stack.own
         with union.top(trees[:own]) as upper, union.top(trees[own:]) as lower:
             self.listed = [change.path for change in changes(upper, lower, whole=self.stack.whole)]

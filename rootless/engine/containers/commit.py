@@ -9,49 +9,32 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from isal import isal_zlib
+from typing import TYPE_CHECKING, Any
 
 from rootless.engine import events
 from rootless.engine.containers import stack as stacks
-from rootless.engine.containers.diff import MADE_BY_THE_ENGINE
-from rootless.engine.containers.export import pack_all, pack_one
 from rootless.engine.containers.known import known
 from rootless.engine.containers.status import status
 from rootless.engine.context import Engine
 from rootless.engine.images import source as image_source
 from rootless.engine.images.changes import apply_changes
 from rootless.engine.images.install import install
+from rootless.engine.images.layerfile import LayerFile, pack_stack
 from rootless.engine.images.names import local_name
-from rootless.engine.images.worker import Send, Worker
+from rootless.engine.images.worker import Send
 from rootless.engine.progress import Progress
 from rootless.errors import RootlessError, UsageError
-from storage import jsonfast, oci, union
-from storage.archive.pack import Packer
-from storage.archive.tar_reader import REGULAR
-from storage.archive.tar_writer import TarWriter
-from storage.changes import DELETED, Change, changes
-from storage.errors import os_error
+from storage import jsonfast, oci
 from storage.work import WorkDirectory
 
 if TYPE_CHECKING:
     from rootless.engine.containers.container import Container
-    from rootless.engine.containers.stack import Stack
     from storage.images import Image
     from storage.oci import Descriptor, Manifest
-    from storage.union import Entry
 
-_CHUNK = 1 << 20
-_WHITEOUT = ".wh."
-_STUBS = MADE_BY_THE_ENGINE | {"etc/localtime"}
-_GZIP = 31  # zlib's windowBits for a gzip stream
 _OCI = (oci.MANIFEST, oci.CONFIG, oci.LAYER_GZIP)
 _DOCKER = (oci.DOCKER_MANIFEST, oci.DOCKER_CONFIG, oci.DOCKER_LAYER_GZIP)
 _FORMATS = {"oci": _OCI, "docker": _DOCKER}
@@ -64,15 +47,6 @@ _ADDED_VARIABLES = frozenset(
     ("container", "HOSTNAME", "TERM", "http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY",
      "FTP_PROXY", "NO_PROXY")
 )  # fmt: skip
-
-
-class Layer(NamedTuple):
-    """A layer in a file: of the file digest and size, and the digest of what it is uncompressed."""
-
-    path: str
-    digest: str
-    size: int
-    diff_id: str
 
 
 def commit(engine: Engine, name: str, image_name: str, values: Mapping[str, Any]) -> str:
@@ -100,7 +74,7 @@ def commit(engine: Engine, name: str, image_name: str, values: Mapping[str, Any]
     stack = stacks.of_container(engine, container)
     with WorkDirectory(engine.store.layout) as directory:
         with paused(engine, container_id, values.get("pause"), bool(values.get("quiet"))):
-            layer = _pack(engine, stack, bool(values.get("squash")), f"{directory.path}/layer")
+            layer = pack_stack(engine, stack, f"{directory.path}/layer", everything=bool(values.get("squash")))
         _complete(config, image, layer, bool(values.get("squash")), values, container)
         layers = [] if values.get("squash") else [_as_kind(found, kinds is _DOCKER) for found in image.layers]
 
@@ -110,118 +84,6 @@ def commit(engine: Engine, name: str, image_name: str, values: Mapping[str, Any]
         made = install(engine, work, Progress())[0].image
     events.note(engine, "container", "commit", container_id, container.record)
     return made.id
-
-
-# The layer.
-
-
-def _pack(engine: Engine, stack: Stack, squash: bool, path: str) -> Layer:
-    """Write the archive of the changes, or of everything, compressed to the new file ``path``."""
-    reader, writer = os.pipe()
-
-    def work(send: Send) -> None:
-        os.close(reader)
-        odd = engine.in_userns(lambda: _everything(stack, writer) if squash else _changes(stack, writer))
-        for line in odd.decode("utf-8", "surrogateescape").split("\0"):
-            if line:
-                send({"kind": "odd", "path": line})
-
-    packing = Worker(work)
-    os.close(writer)
-    try:
-        try:
-            layer = _compress(reader, path)
-        finally:
-            os.close(reader)
-        while (messages := packing.receive()) is not None:
-            for message in messages:
-                engine.tell(f"WARNING: {message['path']!r} is left out: in an image its name means a deletion")
-    except BaseException:
-        packing.kill()
-        raise
-    return layer
-
-
-def _compress(reader: int, path: str) -> Layer:
-    plain, packed, size = hashlib.sha256(), hashlib.sha256(), 0
-    squeeze = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _GZIP)
-    try:
-        with open(path, "xb", buffering=0) as file:
-            while chunk := os.read(reader, _CHUNK):
-                plain.update(chunk)
-                data = squeeze.compress(chunk)
-                packed.update(data)
-                size += _write(file.fileno(), data)
-            data = squeeze.flush()
-            packed.update(data)
-            size += _write(file.fileno(), data)
-    except OSError as error:
-        raise os_error("cannot store the layer", error) from error
-    return Layer(path, f"sha256:{packed.hexdigest()}", size, f"sha256:{plain.hexdigest()}")
-
-
-def _write(fd: int, data: bytes) -> int:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-    return len(data)
-
-
-def _everything(stack: Stack, output: int) -> bytes:
-    """The archive of all that the container sees; returns the paths that cannot be in one, each with a NUL behind."""
-    odd: list[str] = []
-
-    def leave_out(entry: Entry) -> bool:
-        own = entry.tree is stack.trees[0] and not entry.below
-        return _is_odd(entry.path, odd) or (own and _is_stub(entry.path, entry.status))
-
-    pack_all(stack, output, leave_out)
-    return "".join(odd).encode("utf-8", "surrogateescape")
-
-
-def _changes(stack: Stack, output: int) -> bytes:
-    """The archive of the changes; returns the paths that cannot be in one, each with a NUL behind."""
-    stacks.raise_open_files()
-    odd: list[str] = []
-    writer = TarWriter(output)
-    packer = Packer(writer, root=stack.root)
-    with union.top(stack.trees[: stack.own]) as upper, union.top(stack.trees[stack.own :]) as lower:
-        for change in changes(upper, lower, whole=stack.whole):
-            if _is_odd(change.path, odd):
-                continue
-            if change.kind == DELETED:
-                head, _, base = change.path.rpartition("/")
-                hidden = f"{head}/{_WHITEOUT}{base}" if head else _WHITEOUT + base
-                writer.add(os.fsencode(hidden), REGULAR, 0, 0, 0, 0)
-            elif change.entry is not None and not _is_own_doing(change):
-                pack_one(stack, packer, change.entry)
-    writer.finish()
-    return "".join(odd).encode("utf-8", "surrogateescape")
-
-
-def _is_odd(path: str, odd: list[str]) -> bool:
-    """Whether the path would be read as the mark of a deletion (image-spec layer.md, "Whiteouts"), which ``odd`` notes.
-    """
-    if not (path.startswith(_WHITEOUT) or f"/{_WHITEOUT}" in path):
-        return False
-    if path.rpartition("/")[2].startswith(_WHITEOUT):
-        odd.append(f"/{path}\0")
-    return True
-
-
-def _is_own_doing(change: Change) -> bool:
-    """Whether a change is no more than that the engine has made the place of a mount."""
-    assert change.entry is not None
-    if change.below is None:
-        return _is_stub(change.path, change.entry.status)
-    now, before = change.entry, change.below
-    same = now.status.st_mode == before.status.st_mode and now.owner() == before.owner()
-    return change.path in _STUBS and now.is_directory and same
-
-
-def _is_stub(path: str, found: os.stat_result) -> bool:
-    """Whether it is nothing but the place of one of the engine's own mounts."""
-    return path in _STUBS and (stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and not found.st_size))
 
 
 @contextmanager
@@ -316,8 +178,9 @@ def _variables(environment: list[str], of_image: list[str]) -> list[str]:
 
 
 def _complete(
-    config: dict[str, Any], image: Image, layer: Layer, squash: bool, values: Mapping[str, Any], container: Container
-) -> None:
+    config: dict[str, Any], image: Image, layer: LayerFile, squash: bool, values: Mapping[str, Any],
+    container: Container,
+) -> None:  # fmt: skip
     """Put in what is known when the layer is: its DiffID, the time, the step in the history."""
     config["created"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     step = {"created": config["created"], "created_by": " ".join(container.record["command"])[:4000]}
@@ -338,7 +201,7 @@ def _as_kind(layer: Descriptor, docker: bool) -> Descriptor:
 
 
 def _store(
-    engine: Engine, layer: Layer, layers: list[Descriptor], config: dict[str, Any], kinds: tuple[str, str, str],
+    engine: Engine, layer: LayerFile, layers: list[Descriptor], config: dict[str, Any], kinds: tuple[str, str, str],
     names: list[str], send: Send,
 ) -> None:  # fmt: skip
     """Put the layer, the configuration and the manifest into the store and announce the image."""

@@ -1,0 +1,49 @@
+"""What every step of a build works with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rootless.build.state import State
+    from rootless.engine.context import Engine
+
+
+class Job:
+    """One stage's view of a build.
+
+    ``values`` are the command line's options by name. ``work`` is the stage's own locked directory below tmp/, for
+    containers and layer files. ``context`` is the build context's directory (absolute; '' for none). ``find`` gives the
+    image behind a ``--from=`` or ``from=`` word: a stage's number or name, a named build context, or an image, pulled
+    if need be. ``directory_of`` gives the directory of a named context that is one, or ''. ``epoch`` is
+    SOURCE_DATE_EPOCH in seconds, or None. ``write`` takes what a command prints, for the user.
+    """
+
+    __slots__ = ("context", "directory_of", "engine", "epoch", "find", "ignored", "platform", "values", "work", "write")
+
+    def __init__(
+        self,
+        engine: Engine,
+        values: Mapping[str, Any],
+        *,
+        work: str,
+        context: str,
+        platform: str,
+        find: Callable[[str], State],
+        directory_of: Callable[[str], str],
+        ignored: Callable[[str], bool],
+        epoch: int | None,
+        write: Callable[[bytes], None],
+    ) -> None:
+        self.engine = engine
+        self.values = values
+        self.work = work
+        self.context = context
+        self.platform = platform
+        self.find = find
+        self.directory_of = directory_of
+        self.ignored = ignored
+        self.epoch = epoch
+        self.write = write

@@ -1,0 +1,172 @@
+"""A new layer in a file: the changes of a stack of directories, or all that is in it, as a compressed archive.
+
+::
+
+    this process ──fork─→ worker ──fork─→ in the user namespace: files → archive
+         └─ hashes and compresses what comes through the pipe
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from isal import isal_zlib
+
+from rootless.engine.containers import stack as stacks
+from rootless.engine.containers.diff import MADE_BY_THE_ENGINE
+from rootless.engine.containers.export import pack_all, pack_one
+from rootless.engine.context import Engine
+from rootless.engine.images.worker import Send, Worker
+from storage import union
+from storage.archive.pack import Packer
+from storage.archive.tar_reader import REGULAR
+from storage.archive.tar_writer import TarWriter
+from storage.changes import DELETED, Change, changes
+from storage.errors import os_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rootless.engine.containers.stack import Stack
+    from storage.union import Entry
+
+_CHUNK = 1 << 20
+_WHITEOUT = ".wh."
+_STUBS = MADE_BY_THE_ENGINE | {"etc/localtime"}
+_GZIP = 31  # zlib's windowBits for a gzip stream
+
+
+class LayerFile(NamedTuple):
+    """A layer in a file: of the file digest and size, and the digest of what it is uncompressed."""
+
+    path: str
+    digest: str
+    size: int
+    diff_id: str
+
+
+def pack_stack(engine: Engine, stack: Stack, path: str, *, everything: bool = False) -> LayerFile:
+    """Write the archive of a stack's own changes, or of ``everything`` in it, to the new file ``path``.
+
+    Raises RootlessError, StorageError.
+    """
+
+    def work(writer: int, send: Send) -> None:
+        odd = engine.in_userns(lambda: _everything(stack, writer) if everything else write_changes(stack, writer))
+        for line in odd.decode("utf-8", "surrogateescape").split("\0"):
+            if line:
+                send({"kind": "odd", "path": line})
+
+    return pack(engine, work, path)
+
+
+def pack(engine: Engine, work: Callable[[int, Send], None], path: str) -> LayerFile:
+    """Compress the archive that ``work(descriptor, send)`` writes, in a process of its own, to the new file ``path``.
+
+    ``work`` may send ``{"kind": "odd", "path": …}`` for what it had to leave out. Raises RootlessError, StorageError.
+    """
+    reader, writer = os.pipe()
+
+    def child(send: Send) -> None:
+        os.close(reader)
+        work(writer, send)
+
+    packing = Worker(child)
+    os.close(writer)
+    try:
+        try:
+            layer = _compress(reader, path)
+        finally:
+            os.close(reader)
+        while (messages := packing.receive()) is not None:
+            for message in messages:
+                engine.tell(f"WARNING: {message['path']!r} is left out: in an image its name means a deletion")
+    except BaseException:
+        packing.kill()
+        raise
+    return layer
+
+
+def _compress(reader: int, path: str) -> LayerFile:
+    plain, packed, size = hashlib.sha256(), hashlib.sha256(), 0
+    squeeze = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _GZIP)
+    try:
+        with open(path, "xb", buffering=0) as file:
+            while chunk := os.read(reader, _CHUNK):
+                plain.update(chunk)
+                data = squeeze.compress(chunk)
+                packed.update(data)
+                size += _write(file.fileno(), data)
+            data = squeeze.flush()
+            packed.update(data)
+            size += _write(file.fileno(), data)
+    except OSError as error:
+        raise os_error("cannot store the layer", error) from error
+    return LayerFile(path, f"sha256:{packed.hexdigest()}", size, f"sha256:{plain.hexdigest()}")
+
+
+def _write(fd: int, data: bytes) -> int:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    return len(data)
+
+
+def _everything(stack: Stack, output: int) -> bytes:
+    """The archive of all that the container sees; returns the paths that cannot be in one, each with a NUL behind."""
+    odd: list[str] = []
+
+    def leave_out(entry: Entry) -> bool:
+        own = entry.tree is stack.trees[0] and not entry.below
+        return _is_odd(entry.path, odd) or (own and _is_stub(entry.path, entry.status))
+
+    pack_all(stack, output, leave_out)
+    return "".join(odd).encode("utf-8", "surrogateescape")
+
+
+def write_changes(stack: Stack, output: int) -> bytes:
+    """The archive of the changes; returns the paths that cannot be in one, each with a NUL behind."""
+    stacks.raise_open_files()
+    odd: list[str] = []
+    writer = TarWriter(output)
+    packer = Packer(writer, root=stack.root)
+    with union.top(stack.trees[: stack.own]) as upper, union.top(stack.trees[stack.own :]) as lower:
+        for change in changes(upper, lower, whole=stack.whole):
+            if _is_odd(change.path, odd):
+                continue
+            if change.kind == DELETED:
+                head, _, base = change.path.rpartition("/")
+                hidden = f"{head}/{_WHITEOUT}{base}" if head else _WHITEOUT + base
+                writer.add(os.fsencode(hidden), REGULAR, 0, 0, 0, 0)
+            elif change.entry is not None and not _is_own_doing(change):
+                pack_one(stack, packer, change.entry)
+    writer.finish()
+    return "".join(odd).encode("utf-8", "surrogateescape")
+
+
+def _is_odd(path: str, odd: list[str]) -> bool:
+    """Whether the path would be read as the mark of a deletion (image-spec layer.md, "Whiteouts"), which ``odd`` notes.
+    """
+    if not (path.startswith(_WHITEOUT) or f"/{_WHITEOUT}" in path):
+        return False
+    if path.rpartition("/")[2].startswith(_WHITEOUT):
+        odd.append(f"/{path}\0")
+    return True
+
+
+def _is_own_doing(change: Change) -> bool:
+    """Whether a change is no more than that the engine has made the place of a mount."""
+    assert change.entry is not None
+    if change.below is None:
+        return _is_stub(change.path, change.entry.status)
+    now, before = change.entry, change.below
+    same = now.status.st_mode == before.status.st_mode and now.owner() == before.owner()
+    return change.path in _STUBS and now.is_directory and same
+
+
+def _is_stub(path: str, found: os.stat_result) -> bool:
+    """Whether it is nothing but the place of one of the engine's own mounts."""
+    return path in _STUBS and (stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and not found.st_size))
