@@ -50,8 +50,10 @@ def state(cli: Cli, name: str) -> str:
 
 
 def log(cli: Cli, name: str) -> str:
-    """What the container wrote, without times."""
+    """What the container wrote, without times; the monitor makes the file when there is something to write."""
     path = cli.data / "containers" / str(about(cli, name)["Id"]) / "ctr.log"
+    if not path.exists():
+        return ""
     return "".join(line.split(" ", 3)[3] + "\n" for line in path.read_text().splitlines())
 
 

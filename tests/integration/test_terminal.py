@@ -39,10 +39,13 @@ sys.exit(stdio.follow(Process(), interactive=True, sig_proxy=sys.argv[2] == "pro
 """
 _PAYLOAD = """
 import os, signal, sys, tty
+def say(*words):
+    # Not print: a handler may come in the middle of another one's, and streams refuse to be entered twice.
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 def size(*_):
-    print("size", *os.get_terminal_size(), flush=True)
+    say("size", *os.get_terminal_size())
 def caught(number, _):
-    print("caught", number, flush=True)
+    say("caught", number)
     if number == signal.SIGTERM:
         sys.exit(9)
 signal.signal(signal.SIGWINCH, size)
@@ -50,9 +53,9 @@ for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT, 40)
     signal.signal(number, caught)
 tty.setraw(0)
 size()
-print("ready", flush=True)
+say("ready")
 while data := os.read(0, 100):
-    print("keys", data, flush=True)
+    say("keys", data)
     if data == b"q":
         sys.exit(5)
 """
