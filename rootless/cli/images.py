@@ -152,6 +152,21 @@ def load(values: Values, args: list[str], global_values: Values) -> int:
     return 0
 
 
+def save(values: Values, args: list[str], global_values: Values) -> int:
+    """``save``: an archive or a directory; prints nothing."""
+    import os
+
+    from rootless.cli.progress import for_user
+    from rootless.engine.images import save as saving
+
+    saving.check(values, len(args))
+    if not values.get("output") and os.isatty(1):
+        raise UsageError("refusing to save to terminal. Use -o flag or redirect")
+    quiet = bool(values.get("quiet")) or not values.get("output")
+    saving.save(open_engine(global_values), args, values, 1, for_user(quiet))
+    return 0
+
+
 def import_image(values: Values, args: list[str], global_values: Values) -> int:
     """``import``: prints the ID."""
     from rootless.cli.progress import for_user

@@ -146,6 +146,11 @@ class TarWriter:
             offset += done
             length -= done
 
+    def write(self, data: bytes) -> None:
+        """Content of the file just added, from memory; ``pad`` must follow the last of it."""
+        self.flush()
+        self._write(data)
+
     def _copy(self, source: int, offset: int, length: int) -> int:
         if self._sendfile:
             return os.sendfile(self._fd, source, offset, length)

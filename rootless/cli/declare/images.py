@@ -87,6 +87,30 @@ COMMANDS = (
         examples=("rootless load -i image.tar",),
     ),
     Command(
+        ("save", "image save"),
+        "images:save",
+        "Write images to an archive or a directory.",
+        (
+            flag("--compress", help="Compress layers that are not (docker-dir only)."),
+            text(
+                "--format",
+                help="docker-archive (the default), oci-archive, docker-dir or oci-dir.",
+                metavar="FORMAT",
+            ),
+            flag("--multi-image-archive", "-m", help="Each name is an image, not a further name of the first."),
+            text("--output", "-o", help="Write here, not to standard output.", metavar="PATH"),
+            flag("--quiet", "-q", help="No progress on stderr."),
+            flag("--uncompressed", help="Layers as plain tar archives (oci-archive and oci-dir only)."),
+        ),
+        Arguments("IMAGE [IMAGE...]", 1, complete=images),
+        panel="Images",
+        examples=(
+            "rootless save -o app.tar app",
+            "rootless save --format oci-archive app | ssh host rootless load",
+            "rootless save -m -o both.tar app debian",
+        ),
+    ),
+    Command(
         ("import", "image import"),
         "images:import_image",
         "Make an image of a tar archive of a root file system.",

@@ -28,7 +28,7 @@ from storage.changes import DELETED, Change, changes
 from storage.errors import os_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from rootless.engine.containers.stack import Stack
     from storage.union import Entry
@@ -78,7 +78,7 @@ def pack(engine: Engine, work: Callable[[int, Send], None], path: str) -> LayerF
     os.close(writer)
     try:
         try:
-            layer = _compress(reader, path)
+            layer = compress(iter(lambda: os.read(reader, _CHUNK), b""), path)
         finally:
             os.close(reader)
         while (messages := packing.receive()) is not None:
@@ -90,12 +90,13 @@ def pack(engine: Engine, work: Callable[[int, Send], None], path: str) -> LayerF
     return layer
 
 
-def _compress(reader: int, path: str) -> LayerFile:
+def compress(chunks: Iterable[bytes], path: str) -> LayerFile:
+    """Compress an archive with gzip into the new file ``path``. Raises StorageError, and what ``chunks`` raises."""
     plain, packed, size = hashlib.sha256(), hashlib.sha256(), 0
     squeeze = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _GZIP)
     try:
         with open(path, "xb", buffering=0) as file:
-            while chunk := os.read(reader, _CHUNK):
+            for chunk in chunks:
                 plain.update(chunk)
                 data = squeeze.compress(chunk)
                 packed.update(data)
