@@ -8,6 +8,7 @@ import os
 
 from rootless.errors import RootlessError
 from storage import drivers
+from storage.errors import StorageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +76,19 @@ def driver_for(engine: Engine, idmap: IdMap) -> Driver:
 
 
 def image_root(engine: Engine, image: Image, directory: str, idmap: IdMap, *, ephemeral: bool) -> RootfsMount:
-    """The layers of an image under a layer of the container's own in ``directory``."""
+    """The layers of an image under a layer of the container's own in ``directory``.
+
+    Raises RootlessError for an image that was removed since it was found, StorageError for what else fails.
+    """
+    try:
+        return _over_layers(engine, image, directory, idmap, ephemeral)
+    except StorageError:
+        if engine.store.images.find(image.id) is not None:
+            raise
+        raise RootlessError(f"cannot use image {image.id[:12]}: it was removed meanwhile") from None
+
+
+def _over_layers(engine: Engine, image: Image, directory: str, idmap: IdMap, ephemeral: bool) -> RootfsMount:
     driver = driver_for(engine, idmap)
     if idmap is engine.idmap:
         return driver.prepare(directory, engine.layers.paths(image.diff_ids), ephemeral=ephemeral)
