@@ -13,7 +13,7 @@ from rootless.registry.authfile import Credentials
 from rootless.registry.errors import NotFoundAtRegistry, RegistryError, TransientError, UnauthorizedError
 from rootless.registry.headers import parse_challenges, parse_content_range
 from rootless.registry.helpers import printable
-from rootless.registry.http import MAX_ERROR_BODY, Answer, Http, TLSError
+from rootless.registry.http import MAX_ERROR_BODY, Answer, Http, Sized, TLSError
 from rootless.registry.options import ConnectionOptions
 from rootless.registry.realm import Origin, origin
 from rootless.registry.registries_conf import Endpoint
@@ -202,22 +202,34 @@ class Registry:
         return BlobStream(answer, 0)
 
     @property
+    def place(self) -> str:
+        """Host and repository, as messages name them."""
+        return f"{self.endpoint.host}/{self.endpoint.repository}"
+
+    @property
     def _pull_scope(self) -> str:
         return f"repository:{self.endpoint.repository}:pull"
 
     def _retrying(self, action: Callable[[], T]) -> T:
         return retrying(action, self.options.limits, self.options.say)
 
-    def _request(self, method: str, path: str, headers: dict[str, str], scope: str) -> Answer:
-        """One request, with one new authorization if the registry itself answers 401."""
+    def _request(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        scope: str,
+        body: Callable[[], bytes | Sized] | None = None,
+    ) -> Answer:
+        """One request, with one new authorization if the registry itself answers 401; ``body`` is made for each."""
         auth = self._connected()
         url = self._base + path
         sent = auth.header(scope)
-        answer = self._http.follow(method, url, headers, sent)
+        answer = self._http.follow(method, url, headers, sent, body)
         if answer.status == 401 and answer.origin == self.origin:
             challenges = parse_challenges(answer.headers.get("WWW-Authenticate", ""))
             answer.close()
-            answer = self._http.follow(method, url, headers, auth.answer(challenges, scope, sent))
+            answer = self._http.follow(method, url, headers, auth.answer(challenges, scope, sent), body)
         answer.raise_if_transient()
         if answer.status == 401:
             answer.close()
@@ -228,8 +240,8 @@ class Registry:
         """Turn any other status into the error that says what happened."""
         if answer.status == status:
             return
-        code, message = _error_of(answer)
-        place = f"{self.endpoint.host}/{self.endpoint.repository}"
+        code, message = error_of(answer)
+        place = self.place
         separator = "@" if ":" in what else ":"
         if answer.status == 404:
             if code == "NAME_UNKNOWN":
@@ -249,7 +261,7 @@ class Registry:
         raise RegistryError(f"cannot read {place}{separator}{what}: registry answered {answer.status}{detail}")
 
 
-def _error_of(answer: Answer) -> tuple[str, str]:
+def error_of(answer: Answer) -> tuple[str, str]:
     """Code and message of the first error in an error body (distribution-spec, "Error Codes"); '' where absent."""
     try:
         document = jsonfast.loads(answer.read(MAX_ERROR_BODY))

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from rootless.registry.client import Registry, WrongRangeError
 from rootless.registry.errors import RegistryError, TransientError
+from rootless.registry.jobs import Jobs
 from rootless.registry.retry import Backoff
 from storage.blobs import Blobs, BlobWriter, DigestMismatchError
 
-PARALLEL = 6
 MAX_ATTEMPTS = 64
 MAX_STALLS = 3
 PROGRESS_STEP = 2 * 1024 * 1024
 
 # Only a try that brought this much counts as progress and forgives the failures before it.
 ENOUGH_PROGRESS = 64 * 1024
-
-
-class Cancelled(Exception):  # noqa: N818 - not an error: another blob failed
-    """The download was given up because another one failed."""
 
 
 class Downloader:
@@ -31,7 +25,7 @@ class Downloader:
         """``progress`` is called with digest, bytes had and size, from several threads."""
         self._sources = sources
         self._progress = progress
-        self._stop = threading.Event()
+        self._jobs = Jobs()
 
     def fetch(self, blobs: Blobs, digest: str, size: int) -> None:
         """Fetch one blob and store it; what another process fetches is waited for. Raises RegistryError, StorageError.
@@ -51,7 +45,7 @@ class Downloader:
 
     def _fetch_from(self, source: Registry, blobs: Blobs, digest: str, size: int) -> None:
         """One blob from one source, until it is whole: cuts are resumed."""
-        backoff = Backoff(source.options.limits, source.options.say, self._sleep)
+        backoff = Backoff(source.options.limits, source.options.say, self._jobs.sleep)
         stalls, resume = 0, True
         with blobs.writer(digest, size) as sink:
             for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -83,8 +77,7 @@ class Downloader:
         reported = sink.offset
         try:
             for chunk in stream.chunks():
-                if self._stop.is_set():
-                    raise Cancelled
+                self._jobs.check()
                 if skip:
                     passed = min(skip, len(chunk))
                     skip -= passed
@@ -100,21 +93,6 @@ class Downloader:
         if sink.offset < size:
             raise TransientError(f"connection to {source.endpoint.host} was cut at {sink.offset} of {size} bytes")
 
-    def _sleep(self, seconds: float) -> None:
-        if self._stop.wait(seconds):
-            raise Cancelled
-
     def run(self, jobs: Sequence[Callable[[], None]]) -> None:
-        """Run ``jobs`` (each calls ``fetch``) on at most six threads; at the first failure the others stop."""
-        with ThreadPoolExecutor(max_workers=max(1, min(PARALLEL, len(jobs)))) as pool:
-            futures = [pool.submit(job) for job in jobs]
-            try:
-                wait(futures, return_when=FIRST_EXCEPTION)
-            finally:
-                if not all(future.done() and future.exception() is None for future in futures):
-                    self._stop.set()
-                    pool.shutdown(wait=False, cancel_futures=True)
-        errors = [error for future in futures if not future.cancelled() and (error := future.exception())]
-        for error in errors:
-            if not isinstance(error, Cancelled):
-                raise error
+        """Run ``jobs`` (each calls ``fetch``) side by side; at the first failure the others stop."""
+        self._jobs.run(jobs)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import errno
 import http.client
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urljoin
 
 import requests
@@ -35,6 +35,7 @@ CHUNK = 512 * 1024
 CONNECTIONS = 8
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_SAME_METHOD = frozenset({307, 308})
 _RETRY_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _BROKEN_BODY = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 _GONE = {
@@ -46,6 +47,14 @@ _GONE = {
 
 # Who turned verification off knows it; the library would say so at every request.
 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+
+
+class Sized(Protocol):
+    """A body of a request that comes in pieces: iterated once, ``len`` bytes in all, which may not be 0."""
+
+    len: int
+
+    def __iter__(self) -> Iterator[bytes]: ...
 
 
 class TLSError(RegistryError):
@@ -181,11 +190,16 @@ class Http:
         self._tls_mounted = False
 
     def exchange(
-        self, method: str, url: str, headers: Mapping[str, str] | None = None, body: Mapping[str, str] | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        body: Mapping[str, str] | bytes | Sized | None = None,
     ) -> Answer:
         """Send one request and return its answer, whatever the status. Redirects are not followed.
 
-        Raises TransientError if the host is not reached, TLSError if it is not trusted.
+        ``body`` may be the fields of a form. Raises TransientError if the host is not reached, TLSError if it is not
+        trusted; what a body raises that comes in pieces goes through, unless it is an OSError.
         """
         target = origin(url)
         if target.scheme == "https" and not self._tls_mounted:
@@ -197,7 +211,7 @@ class Http:
                 method,
                 url,
                 headers=dict(headers or {}),
-                data=dict(body) if body is not None else None,
+                data=dict(body) if isinstance(body, Mapping) else body,
                 allow_redirects=False,
                 stream=True,
                 proxies=proxies,
@@ -212,18 +226,27 @@ class Http:
             raise _proxy_failed(target.place, ["Tunnel connection failed: 407"])
         return answer
 
-    def follow(self, method: str, url: str, headers: Mapping[str, str], authorization: str | None) -> Answer:
+    def follow(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        authorization: str | None,
+        body: Callable[[], bytes | Sized] | None = None,
+    ) -> Answer:
         """``exchange``, and at most five redirects after it; ``authorization`` is only sent to the origin of ``url``.
 
-        Raises RegistryError for a redirect to anything but http(s), and from https to http.
+        ``body`` makes the body anew for each try. Raises RegistryError for a redirect to anything but http(s), and
+        from https to http; and of what sends something, to another host or in a way that would make it a GET.
         """
         home = origin(url)
+        sending = method not in ("GET", "HEAD")
         for _ in range(MAX_REDIRECTS + 1):
             here = origin(url)
             sent = dict(headers)
             if authorization and here == home:
                 sent["Authorization"] = authorization
-            answer = self.exchange(method, url, sent)
+            answer = self.exchange(method, url, sent, body() if body is not None else None)
             if answer.status not in _REDIRECTS:
                 return answer
             location = answer.headers.get("Location", "")
@@ -232,6 +255,11 @@ class Http:
                 raise RegistryError(f"cannot follow {here.host}: it redirects to nowhere")
             check_text(location)  # the next function drops some of it
             url = urljoin(url, location)
+            if sending and (origin(url) != home or answer.status not in _SAME_METHOD):
+                raise RegistryError(
+                    f"cannot follow {here.host}: it redirects an upload to {origin(url).place}",
+                    "nothing was sent there",
+                )
             if origin(url).scheme == "http" and here.scheme == "https" and not self._insecure:
                 raise RegistryError(f"cannot follow {here.host}: it redirects from https to http")
         raise RegistryError(f"cannot follow {home.host}: more than {MAX_REDIRECTS} redirects")

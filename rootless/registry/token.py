@@ -127,7 +127,9 @@ class Authenticator:
             answer = http.exchange("POST", realm, body=form)
         else:
             headers = {} if found is None else {"Authorization": basic(found)}
-            query = urlencode(fields if found is None else {"account": found.username, **fields})
+            scopes = fields.pop("scope", "").split()
+            account = {} if found is None else {"account": found.username}
+            query = urlencode({**account, **fields, "scope": scopes}, doseq=True)
             answer = http.exchange("GET", realm + ("&" if urlsplit(realm).query else "?") + query, headers)
         return self._read_token(answer)
 
