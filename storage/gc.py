@@ -87,6 +87,7 @@ def _in_use(store: Store) -> tuple[set[str], set[str]]:
         digests.add(image.manifest["config"]["digest"])
         digests.update(layer["digest"] for layer in image.layers)
         diff_ids.update(image.diff_ids)
+    digests.update(store.lists.needed())
     if store.images.damaged:
         raise StorageError("the image index is damaged")
     return digests, diff_ids

@@ -158,7 +158,8 @@ class Images:
     def _by_digest(self) -> dict[str, Descriptors]:
         found: dict[str, Descriptors] = {}
         for entry in self.index.entries():
-            found.setdefault(entry["digest"], []).append(entry)
+            if entry["mediaType"] not in oci.INDEX_TYPES:  # those are image lists: storage.image_lists
+                found.setdefault(entry["digest"], []).append(entry)
         return found
 
     def names_of(self, digest: str) -> Texts:
@@ -168,7 +169,7 @@ class Images:
     def get(self, name: str) -> Image | None:
         """Return the image with exactly this full name (``docker.io/library/alpine:latest``), or None."""
         entry = self.index.find(REF_NAME, name)
-        return Image(self, entry) if entry is not None else None
+        return Image(self, entry) if entry is not None and entry["mediaType"] not in oci.INDEX_TYPES else None
 
     def find(self, name: str) -> Image | None:
         """Return the image that a user means by ``name``, or None.

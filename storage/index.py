@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from storage.layout import Layout
     from storage.oci import Descriptor
 
+LIST_ID = "rootless.list.id"
+"""Annotation of the entry of an image list: its id, which stays while its digest changes."""
+
 _HEAD = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[\n'
 _MAX_BYTES = 64 << 20
 
@@ -165,6 +168,11 @@ def name_of(entry: Any) -> str:
     return annotation_of(entry, REF_NAME)
 
 
+def identity_of(entry: Any) -> str:
+    """What tells whether two entries are names of one thing: the digest, and for an image list its id."""
+    return annotation_of(entry, LIST_ID) or digest_of(entry)
+
+
 def _nameless(entry: Any) -> Any:
     return {**entry, "annotations": {key: value for key, value in entry["annotations"].items() if key != REF_NAME}}
 
@@ -172,23 +180,23 @@ def _nameless(entry: Any) -> Any:
 def without_names(entries: list[Any], names: list[str]) -> list[Any]:
     """Take ``names`` away; an image whose last name that was keeps one entry without a name."""
     kept = [entry for entry in entries if name_of(entry) not in names or not name_of(entry)]
-    known = {digest_of(entry) for entry in kept}
+    known = {identity_of(entry) for entry in kept}
     for entry in entries:
-        if digest_of(entry) not in known:
-            known.add(digest_of(entry))
+        if identity_of(entry) not in known:
+            known.add(identity_of(entry))
             kept.append(_nameless(entry))
     return kept
 
 
 def with_names(entries: list[Any], descriptor: Descriptor, names: list[str]) -> list[Any]:
     """Add an entry for every name; the nameless entry that the image may have had is then no longer needed."""
-    digest = descriptor["digest"]
+    identity = identity_of(descriptor)
     plain: Any = {**descriptor, "annotations": {
         key: value for key, value in descriptor.get("annotations", {}).items() if key != REF_NAME}}
     if names:
-        entries = [entry for entry in entries if digest_of(entry) != digest or name_of(entry)]
+        entries = [entry for entry in entries if identity_of(entry) != identity or name_of(entry)]
         named = [{**plain, "annotations": {REF_NAME: name, **plain["annotations"]}} for name in names]
         return entries + named
-    if any(digest_of(entry) == digest for entry in entries):
+    if any(identity_of(entry) == identity for entry in entries):
         return entries
     return [*entries, plain]

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         mediaType: NotRequired[str]
         manifests: list[Descriptor]
         annotations: NotRequired[dict[str, str]]
+        subject: NotRequired[Descriptor]
 
     ImageConfig = dict[str, Any]
     """The configuration of an image (config.md) after ``check_config``."""

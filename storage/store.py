@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from storage.blobs import Blobs
     from storage.containers import Containers
+    from storage.image_lists import ImageLists
     from storage.images import Images
     from storage.layers import Layers
     from storage.volumes import Volumes
@@ -107,7 +108,7 @@ class Store:
     ``caller_umask`` is the umask that the process had; in force is 077.
     """
 
-    __slots__ = ("_blobs", "_containers", "_images", "_layers", "_volumes", "caller_umask", "layout")
+    __slots__ = ("_blobs", "_containers", "_images", "_layers", "_lists", "_volumes", "caller_umask", "layout")
 
     def __init__(self, layout: Layout, caller_umask: int = 0o077) -> None:
         self.layout = layout
@@ -115,6 +116,7 @@ class Store:
         self._blobs: Blobs | None = None
         self._images: Images | None = None
         self._layers: Layers | None = None
+        self._lists: ImageLists | None = None
         self._containers: Containers | None = None
         self._volumes: Volumes | None = None
 
@@ -168,6 +170,15 @@ class Store:
 
             self._images = Images(self.layout)
         return self._images
+
+    @property
+    def lists(self) -> ImageLists:
+        """Image lists and their names."""
+        if self._lists is None:
+            from storage.image_lists import ImageLists
+
+            self._lists = ImageLists(self.images, self.layout)
+        return self._lists
 
     @property
     def layers(self) -> Layers:

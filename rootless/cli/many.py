@@ -58,6 +58,14 @@ def inspect_each(names: Iterable[str], inspect: Callable[[str], object], templat
     return code
 
 
+def inspect_document(document: object, template: str | None) -> None:
+    """Print one document as JSON or by a template."""
+    if template in (None, "", "json"):
+        render.write(render.json_text(document) + "\n")
+    else:
+        render.print_format([document], str(template))  # type: ignore[list-item]
+
+
 def exists(name: str, look: Callable[[str], object]) -> int:
     """0 if there is such an object, else 1; says nothing."""
     try:

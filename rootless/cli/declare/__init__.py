@@ -21,6 +21,7 @@ from rootless.cli.declare import (
     images,
     life,
     logs,
+    manifests,
     oci,
     registries,
     resources,
@@ -37,6 +38,7 @@ EPILOG = "What this machine offers and lacks: rootless doctor. Manual page of a 
 GROUPS = {
     "container": "Manage containers.",
     "image": "Manage images.",
+    "manifest": "Manage image lists.",
     "volume": "Manage volumes.",
     "system": "Look after the store.",
     "healthcheck": "Check the health of containers.",
@@ -44,7 +46,8 @@ GROUPS = {
 
 
 FAMILIES = (
-    run, life, exec, health, resources, containers, logs, copying, images, registries, volumes, system, doctor, events,
+    run, life, exec, health, resources, containers, logs, copying, images, manifests, registries, volumes, system,
+    doctor, events,
 )  # fmt: skip
 
 

@@ -66,7 +66,7 @@ def fetch(store: Store, name: str, platform: Wanted, options: ConnectionOptions,
 def fetch_blob(store: Store, name: str, descriptor: Descriptor, options: ConnectionOptions) -> None:
     """Put one blob of the image ``name`` (a full reference) into ``store``, by its digest. Raises RegistryError."""
     full = reference.parse(name)
-    sources = _sources(full, options, registries_conf.load(), by_digest=True)
+    sources = sources_of(full, options, registries_conf.load(), by_digest=True)
     digest = descriptor["digest"]
     if descriptor["mediaType"] not in oci.MANIFEST_TYPES:
         Downloader(sources, lambda *_: None).fetch(store.blobs, digest, descriptor["size"])
@@ -81,7 +81,7 @@ def fetch_blob(store: Store, name: str, descriptor: Descriptor, options: Connect
             del sources[0]
 
 
-def _sources(full: Reference, options: ConnectionOptions, conf: RegistriesConf, *, by_digest: bool) -> list[Registry]:
+def sources_of(full: Reference, options: ConnectionOptions, conf: RegistriesConf, *, by_digest: bool) -> list[Registry]:
     """The registry of an image and its mirrors, in the order in which they are to be asked."""
     return [
         Registry(
@@ -105,7 +105,7 @@ class _Fetcher:
         self._platform = platform
         self._say = options.say
         self._index_digest = ""
-        self._sources = _sources(full, options, conf, by_digest=full.digest is not None)
+        self._sources = sources_of(full, options, conf, by_digest=full.digest is not None)
 
     def find(self) -> Document:
         """The image's manifest, out of an index if need be. The source that has it is the first to be asked later."""

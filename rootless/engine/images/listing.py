@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rootless.engine.context import Engine
+    from storage.image_lists import ImageList
     from storage.images import Image
 
-    Test = Callable[[Image], bool]
+    Test = Callable[[Image | ImageList], bool]
 
 _FILTERS = (
     "after", "before", "containers", "dangling", "id", "intermediate", "label", "label!", "readonly", "reference",
@@ -34,6 +35,7 @@ def list_images(engine: Engine, values: Mapping[str, Any]) -> list[dict[str, Any
                 rows.append(_row(image, len(users.get(image.id, ()))))
         except StorageError:
             continue  # `system check` tells what is wrong with it
+    rows += [_list_row(each) for each in engine.store.lists.list() if test(each)]
     rows.sort(key=lambda row: (-row["Created"], row["Names"]))
     return rows
 
@@ -46,7 +48,7 @@ def _users(engine: Engine) -> dict[str, list[str]]:
     return found
 
 
-def created_ns(image: Image) -> int:
+def created_ns(image: Image | ImageList) -> int:
     """When the image was made, in nanoseconds since the epoch; 0 if it does not say."""
     try:
         return parse_rfc3339(image.created)
@@ -54,7 +56,7 @@ def created_ns(image: Image) -> int:
         return 0
 
 
-def repo_digests(image: Image) -> list[str]:
+def repo_digests(image: Image | ImageList) -> list[str]:
     """``repository@digest`` for each repository that names the image, by its manifest and by the index it came from."""
     from storage.images import INDEX_DIGEST
 
@@ -71,12 +73,12 @@ def _repository(name: str) -> str:
     return reference.parse(name).name()
 
 
-def tags(image: Image) -> list[str]:
+def tags(image: Image | ImageList) -> list[str]:
     """The names of the image that have a tag."""
     return [name for name in image.names if "@" not in name]
 
 
-def labels(image: Image) -> dict[str, str]:
+def labels(image: Image | ImageList) -> dict[str, str]:
     """The labels of the image's configuration."""
     found: dict[str, str] = image.config["config"].get("Labels", {})
     return found
@@ -101,6 +103,27 @@ def _row(image: Image, containers: int) -> dict[str, Any]:
         "Created": created_ns(image) // 1_000_000_000,
         "CreatedAt": image.created or "1970-01-01T00:00:00Z",
         **({"Dangling": True} if not names else {}),
+    }
+
+
+def _list_row(found: ImageList) -> dict[str, Any]:
+    return {
+        "Id": found.id,
+        "ParentId": "",
+        "RepoTags": tags(found) or None,
+        "RepoDigests": repo_digests(found),
+        "Size": found.size,
+        "SharedSize": 0,
+        "VirtualSize": found.size,
+        "Labels": None,
+        "Containers": 0,
+        "Names": list(found.names),
+        "Digest": found.digest,
+        "History": list(found.names),
+        "Created": created_ns(found) // 1_000_000_000,
+        "CreatedAt": found.created or "1970-01-01T00:00:00Z",
+        "IsManifestList": True,
+        **({"Dangling": True} if not found.names else {}),
     }
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rootless.engine.context import Engine
+    from storage.image_lists import ImageList
     from storage.images import Image
 
 
@@ -28,6 +29,10 @@ def remove(engine: Engine, wanted: list[str], values: Mapping[str, Any]) -> list
     for name in wanted:
         image = engine.store.images.find(name)
         if image is None:
+            found = engine.store.lists.find(name)
+            if found is not None:
+                lines += _remove_list(engine, found, name)
+                continue
             if force or values.get("ignore"):
                 continue
             raise NotFoundError(f"{name}: image not known", exit_code=1)
@@ -59,6 +64,18 @@ def _remove_one(engine: Engine, image: Image, name: str, force: bool) -> list[st
     return [*(f"Untagged: {old}" for old in removed), f"Deleted: {image.id}"]
 
 
+def _remove_list(engine: Engine, found: ImageList, name: str) -> list[str]:
+    """An image list: of several names the one that was given goes, and else the list."""
+    if len(found.names) > 1 and not found.id.startswith(name.removeprefix("sha256:")):
+        full = names.name_of(found, name)
+        engine.store.images.untag(full)
+        note(engine, "image", "untag", found.id, {"name": full})
+        return [f"Untagged: {full}"]
+    from rootless.engine.images.manifests import delete
+
+    return delete(engine, found)
+
+
 def _is_id(image: Image, name: str) -> bool:
     """Whether the user named the image by (the beginning of) its id rather than by one of its names."""
     bare = name.removeprefix("sha256:")
@@ -78,6 +95,11 @@ def prune(engine: Engine, values: Mapping[str, Any]) -> list[str]:
         if not fits or (moment and created_ns(image) >= moment):
             keep.add(image.id)
     removed = gc.prune_images(engine.store, keep, named=bool(values.get("all")), delete_tree=engine.delete_tree)
+    for found in engine.store.lists.list():
+        young = moment and created_ns(found) >= moment
+        if not (wanted or young) and (values.get("all") or not found.names):
+            removed.append((found.id, engine.store.lists.remove(found)))
+            gc.collect(engine.store, engine.delete_tree)
     for image_id, old in removed:
         _tell(engine, image_id, old)
     return list(dict.fromkeys(image_id for image_id, _ in removed))

@@ -27,6 +27,13 @@ def resolve(engine: Engine, name: str, pull_policy: str | None, values: Values) 
         image = engine.store.images.find(name)
         if image is not None and _fits(engine, image, values):
             return image
+        if image is None:
+            from rootless.engine.images.manifests import place_of
+
+            name = place_of(engine, name, values)
+            image = engine.store.images.find(name)
+            if image is not None and _fits(engine, image, values):
+                return image
         if policy == "never" and image is None:
             raise NotFoundError(f"{name}: image not known", f"fetch it with 'rootless pull {name}'")
     from rootless.engine.images.pull import check_policy, pull_for_run
