@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from storage.archive import pax, sparse
 from storage.archive.limits import Limits
@@ -90,8 +90,10 @@ class TarReader:
     Raises StorageError for everything that is not a well-formed, unambiguous archive within ``limits``.
     """
 
-    def __init__(self, chunks: Iterable[bytes], limits: Limits) -> None:
+    def __init__(self, chunks: Iterable[bytes], limits: Limits, seek: Callable[[int], None] | None = None) -> None:
+        """``seek`` makes ``chunks`` go on that many bytes further, where they come from something that can."""
         self._chunks = iter(chunks)
+        self._seek = seek
         self._limits = limits
         self._chunk = b""
         self._position = 0
@@ -130,8 +132,17 @@ class TarReader:
             step = min(size, len(self._chunk) - self._position)
             self._position += step
             size -= step
+            if size and self._seek is not None:
+                self._seek(size)
+                self._chunk, self._position = b"", 0
+                return
             if size and not self._refill():
                 raise _broken("it ends in the middle of a file")
+
+    @property
+    def ahead(self) -> int:
+        """How many bytes of ``chunks`` were taken beyond the place that is read now."""
+        return len(self._chunk) - self._position
 
     def _block(self) -> bytes:
         block = self._take(BLOCK)

@@ -124,7 +124,8 @@ def test_lists_of_images_in_archives(tmp_path_factory: pytest.TempPathFactory, s
     path = tmp_path_factory.getbasetemp() / "archive.tar"
     write_archive(path, {"manifest.json": json.dumps(saved).encode(), "index.json": json.dumps(index).encode()})
     try:
-        files = TarFiles(str(path))
+        with path.open("rb", buffering=0) as stream:
+            files = TarFiles(stream, "archive", str(path.parent))
         for reader in (docker_archive.entries, oci_layout.entries):
             try:
                 reader(files, "archive")

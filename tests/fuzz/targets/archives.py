@@ -93,7 +93,8 @@ def saved_image(data: bytes) -> None:
         file("manifest.json", os.fsdecode(data)), file("index.json", os.fsdecode(data)),
         file("oci-layout", '{"imageLayoutVersion": "1.0.0"}'),
     ]))  # fmt: skip
-    found = TarFiles(str(path))
+    with path.open("rb", buffering=0) as stream:
+        found = TarFiles(stream, "archive", str(path.parent))
     for entries in (docker_archive.entries, oci_layout.entries):
         try:
             entries(found, "archive")

@@ -1,7 +1,6 @@
 """A directory or a tar archive (compressed or not, from a pipe too) as a set of named files.
 
-An archive is streamed twice: once to learn what it holds and keep its small documents, once to copy the blobs that
-are wanted. Nothing of it is ever written under a name that it chose.
+Of an archive the small documents are kept in memory. Nothing of it is ever written under a name that it chose.
 """
 
 from __future__ import annotations
@@ -11,22 +10,24 @@ import os
 import posixpath
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import IO, Protocol
 
 from rootless.errors import RootlessError
+from storage import atomic
 from storage.archive import tar_reader
 from storage.archive.limits import Limits
 from storage.archive.stream import compression, decoded
 from storage.archive.tar_reader import TarReader
 from storage.blobs import Blobs
-from storage.errors import StorageError, shown
+from storage.errors import NoSpaceError, StorageError, os_error, shown
 
 MAX_DOCUMENT = 4 * 1024 * 1024
 MAX_DOCUMENTS = 64 * 1024 * 1024
 MAX_MEMBERS = 100_000
 CHUNK = 1024 * 1024
+_WINDOW = 64 * 1024  # of a plain archive: hardly more than a header and the small file behind it
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,9 @@ class Files(Protocol):
 
     def target(self, name: str) -> Target | None:
         """What file ``name`` would become as a blob; None if there is no such file."""
+
+    def size(self, name: str) -> int | None:
+        """How many bytes file ``name`` has; None if there is no such file."""
 
     def compression(self, name: str) -> str:
         """How file ``name`` is compressed: plain, gzip, zstd, bzip2 or xz."""
@@ -121,6 +125,13 @@ class DirectoryFiles:
                 size += len(chunk)
         return Target(f"sha256:{digest.hexdigest()}", size)
 
+    def size(self, name: str) -> int | None:
+        stream = self._open(name)
+        if stream is None:
+            return None
+        with stream:
+            return os.fstat(stream.fileno()).st_size
+
     def compression(self, name: str) -> str:
         stream = self._open(name)
         if stream is None:
@@ -140,66 +151,113 @@ class DirectoryFiles:
 
 @dataclass
 class _Member:
-    """A file of an archive. ``digest`` is that of its bytes; ``link`` the member whose content it shares."""
+    """A file of an archive. ``digest`` is that of its bytes, '' while nobody has asked for it.
+
+    Its bytes are ``data``, or in the file ``path``, or in the archive at ``offset``; or ``link`` is the member whose
+    content it shares.
+    """
 
     size: int = 0
     digest: str = ""
     compression: str = "plain"
     link: str = ""
+    path: str = ""
+    offset: int = -1
     data: bytes | None = field(default=None, repr=False)
 
 
-class TarFiles:
-    """The files of a tar archive that can be read twice (a regular file)."""
+class _Window:
+    """An archive that is a plain file, as chunks from which a reader may skip ahead."""
 
-    def __init__(self, path: str, where: str = "") -> None:
-        """Read the archive once; ``where`` is what the user calls it. Raises RootlessError if it is not an archive."""
-        self._path = path
-        self._where = where or path
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._size = os.fstat(fd).st_size
+        self.position = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        while chunk := os.pread(self._fd, _WINDOW, self.position):
+            self.position += len(chunk)
+            yield chunk
+
+    def skip(self, size: int) -> None:
+        """Go on ``size`` bytes further. Raises StorageError where there are not so many."""
+        if size > self._size - self.position:
+            raise StorageError("it ends in the middle of a file")
+        self.position += size
+
+
+class TarFiles:
+    """The files of a tar archive, compressed or not, which is read once, and not beyond what is needed.
+
+    Of a plain archive in a regular file the large members stay where they are until they are wanted; from a pipe, or
+    out of a compressed one, they are written to files below ``directory`` and become blobs by a rename.
+    """
+
+    def __init__(self, stream: IO[bytes], where: str, directory: str) -> None:
+        """Read the archive from an unbuffered ``stream``; ``where`` is what the user calls it. Raises RootlessError."""
+        self._stream = stream
+        self._where = where
+        self._directory = directory
         self._members: dict[str, _Member] = {}
-        kept = 0
-        for name, member, chunks in self._walk():
-            digest = hashlib.sha256()
-            pieces: list[bytes] = []
-            first = b""
-            for chunk in chunks:
-                digest.update(chunk)
-                first = first or chunk[:6]
-                if member.size <= MAX_DOCUMENT and kept <= MAX_DOCUMENTS:
-                    pieces.append(chunk)
-                    kept += len(chunk)
-            member.digest = f"sha256:{digest.hexdigest()}"
-            member.compression = compression(first)
-            member.data = b"".join(pieces) if member.size <= MAX_DOCUMENT and kept <= MAX_DOCUMENTS else None
-            self._members[name] = member
-            if len(self._members) > MAX_MEMBERS:
-                raise RootlessError(f"cannot read {self._where}: it has more than {MAX_MEMBERS} members")
+        self._kept = 0
+        with self._failures():
+            fd = stream.fileno()
+            plain = stat.S_ISREG(os.fstat(fd).st_mode) and os.lseek(fd, 0, os.SEEK_CUR) == 0
+            window = _Window(fd) if plain and compression(os.pread(fd, 6, 0)) == "plain" else None
+            self._read(window)
         if not self._members:
             raise RootlessError(f"cannot read {self._where}: it is empty or not a tar archive")
 
-    def _walk(self) -> Iterator[tuple[str, _Member, Iterator[bytes]]]:
-        """Every file and link of the archive in order, with its bytes."""
-        try:
-            stream = open(self._path, "rb", buffering=0)  # noqa: SIM115 - closed below, after the generator's last use
-        except OSError as error:
-            raise RootlessError(f"cannot read {self._where}: {error.strerror}") from None
-        with stream, self._failures():
-            reader = TarReader(decoded(stream), Limits())
-            for entry in reader:
-                name = posixpath.normpath(os.fsdecode(entry.name))
-                if entry.kind == tar_reader.REGULAR and entry.sparse is None:
-                    yield name, _Member(size=entry.size), self._data(reader)
-                elif entry.kind in (tar_reader.HARDLINK, tar_reader.SYMLINK):
-                    target = os.fsdecode(entry.linkname)
-                    if entry.kind == tar_reader.SYMLINK:
-                        target = posixpath.join(posixpath.dirname(name), target)
-                    yield name, _Member(link=posixpath.normpath(target)), iter(())
+    def _read(self, window: _Window | None) -> None:
+        reader = TarReader(window, Limits(), window.skip) if window else TarReader(decoded(self._stream), Limits())
+        for entry in reader:
+            name = posixpath.normpath(os.fsdecode(entry.name))
+            if entry.kind == tar_reader.REGULAR and entry.sparse is None:
+                member = _Member(size=entry.size)
+                if entry.size <= MAX_DOCUMENT and self._kept + entry.size <= MAX_DOCUMENTS:
+                    self._keep(member, reader)
+                elif window is not None:
+                    member.offset = window.position - reader.ahead
+                    member.compression = compression(os.pread(self._stream.fileno(), 6, member.offset))
+                else:
+                    self._write(member, reader)
+            elif entry.kind in (tar_reader.HARDLINK, tar_reader.SYMLINK):
+                target = os.fsdecode(entry.linkname)
+                if entry.kind == tar_reader.SYMLINK:
+                    target = posixpath.join(posixpath.dirname(name), target)
+                member = _Member(link=posixpath.normpath(target))
+            else:
+                continue
+            if name in self._members:
+                # Docker would take the last, podman the first of them.
+                raise RootlessError(f"cannot read {self._where}: it has two members called {shown(name)}")
+            self._members[name] = member
+            if len(self._members) > MAX_MEMBERS:
+                raise RootlessError(f"cannot read {self._where}: it has more than {MAX_MEMBERS} members")
 
-    def _data(self, reader: TarReader) -> Iterator[bytes]:
-        """The bytes of the current file. They are asked for outside of :meth:`_walk`."""
-        with self._failures():
-            for view in reader.data():
-                yield bytes(view)
+    def _keep(self, member: _Member, reader: TarReader) -> None:
+        member.data = b"".join(reader.data())
+        self._kept += len(member.data)
+        member.digest = f"sha256:{hashlib.sha256(member.data).hexdigest()}"
+        member.compression = compression(member.data[:6])
+
+    def _write(self, member: _Member, reader: TarReader) -> None:
+        """Put the bytes of the current member into a file of their own."""
+        member.path = f"{self._directory}/{len(self._members)}"
+        digest, first = hashlib.sha256(), b""
+        try:
+            fd = os.open(member.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                for view in reader.data():
+                    digest.update(view)
+                    first = first or bytes(view[:6])
+                    atomic.write_all(fd, view)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise os_error(f"cannot store the files of {self._where}", error) from error
+        member.digest = f"sha256:{digest.hexdigest()}"
+        member.compression = compression(first)
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
@@ -208,52 +266,76 @@ class TarFiles:
             yield
         except OSError as error:
             raise RootlessError(f"cannot read {self._where}: {error.strerror}") from None
+        except NoSpaceError:
+            raise
         except StorageError as error:
             raise RootlessError(f"cannot read {self._where}: {error.message}", "the archive is broken") from None
 
-    def _find(self, name: str) -> tuple[str, _Member] | None:
+    def _find(self, name: str) -> _Member | None:
         """The member with the content of ``name``, through at most a few links inside the archive."""
         for _ in range(8):
             member = self._members.get(name)
-            if member is None:
-                return None
-            if not member.link:
-                return name, member
+            if member is None or not member.link:
+                return member
             name = member.link
         return None
+
+    def _chunks(self, member: _Member) -> Iterator[bytes]:
+        """The bytes of a member, wherever they are."""
+        if member.data is not None:
+            yield member.data
+            return
+        offset, end = max(member.offset, 0), max(member.offset, 0) + member.size
+        with self._failures(), open(member.path, "rb") if member.path else nullcontext(self._stream) as stream:
+            while offset < end:
+                chunk = os.pread(stream.fileno(), min(CHUNK, end - offset), offset)
+                if not chunk:
+                    raise RootlessError(f"cannot read {self._where}: it has become shorter")
+                offset += len(chunk)
+                yield chunk
 
     def document(self, name: str) -> bytes | None:
         found = self._find(name)
         if found is None:
             return None
-        if found[1].data is None:
+        if found.data is None:
             raise RootlessError(f"cannot read {shown(name)} in {self._where}: it is larger than {MAX_DOCUMENT} bytes")
-        return found[1].data
+        return found.data
 
     def target(self, name: str) -> Target | None:
         found = self._find(name)
-        return Target(found[1].digest, found[1].size) if found else None
+        if found is None:
+            return None
+        if not found.digest:
+            digest = hashlib.sha256()
+            for chunk in self._chunks(found):
+                digest.update(chunk)
+            found.digest = f"sha256:{digest.hexdigest()}"
+        return Target(found.digest, found.size)
+
+    def size(self, name: str) -> int | None:
+        found = self._find(name)
+        return found.size if found else None
 
     def compression(self, name: str) -> str:
         found = self._find(name)
-        return found[1].compression if found else "plain"
+        return found.compression if found else "plain"
 
     def copy(self, wanted: Mapping[str, Target], blobs: Blobs, arrived: Arrived) -> None:
-        waiting: dict[str, Target] = {}
         for name, target in wanted.items():
             found = self._find(name)
             if found is None:
                 raise RootlessError(f"cannot read {self._where}: {shown(name)} is missing", "the archive is incomplete")
-            waiting[found[0]] = target
-        if not waiting:
-            return
-        for name, _, chunks in self._walk():
-            target_here = waiting.pop(name, None)
-            if target_here is not None:
-                _store(chunks, target_here, blobs)
-                arrived(target_here)
-            if not waiting:
-                return
+            if found.path and target == Target(found.digest, found.size):
+                blobs.adopt(found.path, target.digest, target.size)
+            elif found.path and target.digest.startswith("sha256:"):
+                raise RootlessError(
+                    f"cannot use {self._where}: digest mismatch: {shown(name)} is {found.digest}, not {target.digest}",
+                    "the archive is damaged",
+                )
+            else:
+                _store(self._chunks(found), target, blobs)
+            arrived(target)
 
 
 def spool(stream: IO[bytes], path: str, limit: int = Limits().bytes) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rootless.engine.context import Engine
 from rootless.engine.events import note
@@ -12,7 +12,7 @@ from rootless.engine.images import platform as image_platform
 from rootless.engine.images.install import install
 from rootless.engine.images.platform import Wanted
 from rootless.engine.images.transports import docker_archive, oci_layout, plain_dir
-from rootless.engine.images.transports.files import DirectoryFiles, Files, TarFiles, spool
+from rootless.engine.images.transports.files import DirectoryFiles, Files, TarFiles
 from rootless.engine.images.worker import Send
 from rootless.engine.progress import Progress
 from rootless.errors import RootlessError, UsageError
@@ -33,17 +33,35 @@ def source(store: Store, name: str, platform: Wanted) -> Callable[[Send], None]:
         raise UsageError(f"cannot use {name}: no path", f"write {transport}:PATH")
 
     def work(send: Send) -> None:
+        with _files(store, path, name, directory=transport in ("dir", "oci")) as files:
+            take(files, send)
+
+    def take(files: Files, send: Send) -> None:
         if transport == "dir":
-            plain_dir.take(store, DirectoryFiles(path), [name_of_path(path)], platform, name, send)
+            plain_dir.take(store, files, [name_of_path(path)], platform, name, send)
         elif transport == "docker-archive":
-            _take_saved(store, TarFiles(path), image, platform, name, send)
+            _take_saved(store, files, image, platform, name, send)
         else:
-            files: Files = DirectoryFiles(path) if transport == "oci" else TarFiles(path)
             entry = oci_layout.select(oci_layout.entries(files, name), image, name)
             named = local_names([entry.name]) if transport == "oci-archive" else [name_of_path(path)]
             oci_layout.take(store, files, entry, named, platform, name, send)
 
     return work
+
+
+@contextmanager
+def _files(store: Store, path: str, where: str, *, directory: bool) -> Iterator[Files]:
+    """The files of a directory, or of an archive, which may be standard input (``-``)."""
+    if directory:
+        yield DirectoryFiles(path)
+        return
+    with WorkDirectory(store.layout) as scratch:
+        try:
+            stream = open(0 if path == "-" else path, "rb", buffering=0, closefd=path != "-")  # noqa: SIM115 - below
+        except OSError as error:
+            raise RootlessError(f"cannot read {where}: {error.strerror}") from None
+        with stream:
+            yield TarFiles(stream, where, scratch.path)
 
 
 def _split(transport: str, rest: str) -> tuple[str, str]:
@@ -79,10 +97,7 @@ def load(engine: Engine, path: str, progress: Progress | None = None) -> list[st
     ``path`` ``-`` is standard input. Raises RootlessError, StorageError.
     """
     if path == "-":
-        with WorkDirectory(engine.store.layout) as directory:
-            copy = f"{directory.path}/archive"
-            spool(sys.stdin.buffer, copy)
-            return _load_all(engine, copy, "standard input", progress)
+        return _load_all(engine, path, "standard input", progress)
     if not os.path.exists(path):
         raise RootlessError(f"cannot read {path}: no such file or directory", "correct --input")
     return _load_all(engine, path, path, progress)
@@ -97,8 +112,12 @@ def _load_all(engine: Engine, path: str, where: str, progress: Progress | None) 
 
 
 def _load(store: Store, path: str, where: str, platform: Wanted, send: Send) -> None:
+    with _files(store, path, where, directory=os.path.isdir(path)) as files:
+        _take_all(store, files, path, where, platform, send)
+
+
+def _take_all(store: Store, files: Files, path: str, where: str, platform: Wanted, send: Send) -> None:
     """Tell the format by what is there. An archive of both formats is read as Docker's, which has the tags."""
-    files: Files = DirectoryFiles(path) if os.path.isdir(path) else TarFiles(path, where)
     if os.path.isdir(path) and docker_archive.is_archive(files) and files.document("version") is not None:
         plain_dir.take(store, files, [name_of_path(path)], platform, where, send)
     elif docker_archive.is_archive(files):
