@@ -42,7 +42,7 @@ def report(error: BaseException) -> int:
 
         traceback.print_exception(error)
     message, hint = describe(error)
-    print_error(message, hint)
+    print_error(message, hint, error.excerpt if isinstance(error, RootlessError) else ())
     return error.exit_code if isinstance(error, (RootlessError, StorageError)) else ENGINE_ERROR
 
 
@@ -75,9 +75,14 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)
 
 
-def print_error(message: str, hint: str = "") -> None:
-    """Print a message, and a hint if there is one, on stderr. Neither can move the cursor or change the terminal."""
+def print_error(message: str, hint: str = "", excerpt: tuple[str, ...] = ()) -> None:
+    """Print a message, lines of the user's file and a hint, if there are any, on stderr.
+
+    Nothing of it can move the cursor or change the terminal.
+    """
     print_line(f"Error: {message}")
+    for line in excerpt:
+        print_line(line)
     if hint:
         print_line(f"hint: {hint}")
 
