@@ -19,12 +19,13 @@ import pytest
 from tests.integration.test_detached import about, begin, eventually, log, state
 from tests.integration.test_run_flags import IMAGE
 from tests.support.cli import Cli, new_cli
+from tests.support.figures import amount
 
 pytestmark = pytest.mark.needs("userns", "subuid", "newuidmap", "busybox")
 
 KILLS = 100
 REUSES = 1000
-FLOOD = 10 << 30
+FLOOD = amount(usual=3, nightly=10) << 30
 
 
 @pytest.fixture(autouse=True)
@@ -212,7 +213,7 @@ def test_a_thousand_reused_pids() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_output_that_nobody_reads_row_91(shared_cli: Cli) -> None:
-    """Security row 91: 10 GiB of output past a reader that never reads: the monitor does not grow, the payload ends."""
+    """Security row 91: gigabytes of output nobody reads: the monitor does not grow, the payload ends."""
     script = f"read go; head -c {FLOOD} /dev/zero; read go; exit 8"
     begin(shared_cli, "-i", "--log-driver=none", "--name", "flood", IMAGE, "sh", "-c", script)
     stuck = subprocess.Popen(

@@ -154,6 +154,8 @@ def _is_unwritten(live: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
     monitor = live.get("monitor")
     if not monitor or started == "0" or ("finished" in last and str(last.get("started")) == started):
         return False
+    if live.get("boot_id") != runtime_state.boot_id():
+        return False
     return runtime_state.start_time(monitor) == live.get("monitor_start")
 
 
