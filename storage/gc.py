@@ -18,13 +18,16 @@ from storage.oci import is_digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable, Container
     from typing import TypedDict
 
     from storage.images import Image
     from storage.layout import Layout
     from storage.store import Store
     from storage.trees import DeleteTree
+
+    Chain = tuple[str, ...]
+    """DiffIDs of layers, base first."""
 
     class Collected(TypedDict):
         """What was removed: numbers of blobs and layers, and the bytes of the blobs."""
@@ -47,7 +50,7 @@ def adding(layout: Layout) -> Lock:
 
 
 def collect(store: Store, delete_tree: DeleteTree | None = None) -> Collected:
-    """Delete blobs and layers that belong to no image and no container.
+    """Delete blobs and layers that belong to no image, no container and no step of a build.
 
     Deletes nothing while content is being added, nor while an image is damaged (what it needs is not known then).
     """
@@ -79,7 +82,10 @@ def collect(store: Store, delete_tree: DeleteTree | None = None) -> Collected:
 
 
 def _in_use(store: Store) -> tuple[set[str], set[str]]:
-    """Digests of the blobs that images need, DiffIDs of their layers. Raises ``StorageError`` for a damaged image."""
+    """Digests of the blobs that images, and what is kept of builds, need, and DiffIDs of their layers.
+
+    Raises ``StorageError`` for a damaged image.
+    """
     digests: set[str] = set()
     diff_ids: set[str] = set()
     for image in store.images.list():
@@ -88,6 +94,9 @@ def _in_use(store: Store) -> tuple[set[str], set[str]]:
         digests.update(layer["digest"] for layer in image.layers)
         diff_ids.update(image.diff_ids)
     digests.update(store.lists.needed())
+    of_builds = store.build_cache.needed()
+    digests.update(of_builds[0])
+    diff_ids.update(of_builds[1])
     if store.images.damaged:
         raise StorageError("the image index is damaged")
     return digests, diff_ids
@@ -146,7 +155,13 @@ def needed_layers(store: Store) -> set[str]:
 
 def remove_image(store: Store, image: Image, delete_tree: DeleteTree | None = None) -> list[str]:
     """Remove an image with its names and all content that was only its own; return the names."""
+    try:
+        steps = _steps_of(image)
+    except StorageError:
+        steps = set()  # damaged: what it was made of is not known
     names = store.images.remove(image)
+    if steps:
+        _forget(store, lambda chain: chain not in steps)
     collect(store, delete_tree)
     return names
 
@@ -164,8 +179,39 @@ def prune_images(
         except StorageError:
             continue  # damaged: for `system check`
         removed.append((identifier, store.images.remove(image)))
+    _forget(store, lambda chain: False)
     collect(store, delete_tree)
     return removed
+
+
+def forget_steps(store: Store, *, everything: bool = False, delete_tree: DeleteTree | None = None) -> int:
+    """Forget the steps of builds of which no image is made (``everything``: all); how many they were."""
+    number = _forget(store, lambda chain: False, everything=everything)
+    collect(store, delete_tree)
+    return number
+
+
+def _forget(store: Store, keep: Callable[[Chain], bool], *, everything: bool = False) -> int:
+    """Forget the steps that ``keep``, given the layers after the step, does not ask for and no image is made of."""
+    if everything:
+        needed: set[Chain] = set()
+    else:
+        try:
+            needed = {step for image in store.images.list() for step in _steps_of(image)}
+        except StorageError:
+            return 0  # an image is damaged: what it is made of is not known
+    number = 0
+    for key, record in store.build_cache.records():
+        if record is None or (tuple(record.chain()) not in needed and not keep(tuple(record.chain()))):
+            store.build_cache.remove(key)
+            number += 1
+    return number
+
+
+def _steps_of(image: Image) -> set[Chain]:
+    """The layers after each step of which the image may be made."""
+    diff_ids = image.diff_ids
+    return {tuple(diff_ids[:number]) for number in range(len(diff_ids) + 1)}
 
 
 def sweep(store: Store, delete_tree: DeleteTree | None = None, *, parts: bool = False) -> int:

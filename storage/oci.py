@@ -304,7 +304,8 @@ _HISTORY: dict[str, Callable[[object, str], Any]] = {
 }
 
 
-def _history(value: object, what: str) -> list[dict[str, Any]]:
+def check_history(value: object, what: str) -> list[dict[str, Any]]:
+    """Return the history of an image (config.md, "history"), every field that is used checked for its type."""
     if not isinstance(value, list):
         raise _fail(what, "is not a list")
     return [_fields(step, f"{what}[{n}]", _HISTORY) for n, step in enumerate(value)]
@@ -323,7 +324,7 @@ def _rootfs(value: object, what: str) -> dict[str, Any]:
 
 _CONFIG: dict[str, Callable[[object, str], Any]] = {
     "architecture": _text, "os": _text, "variant": _text, "os.version": _text, "created": _text, "author": _text,
-    "config": lambda value, what: _fields(value, what, _EXECUTION), "rootfs": _rootfs, "history": _history,
+    "config": lambda value, what: _fields(value, what, _EXECUTION), "rootfs": _rootfs, "history": check_history,
 }
 
 

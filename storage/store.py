@@ -11,6 +11,7 @@ from storage.layout import Layout, names_in
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from storage.blobs import Blobs
+    from storage.build_cache import BuildCache
     from storage.containers import Containers
     from storage.image_lists import ImageLists
     from storage.images import Images
@@ -80,7 +81,7 @@ def _make(layout: Layout) -> None:
     known = {os.path.basename(path) for path in layout.directories()} | {
         os.path.basename(path) for path in (
             layout.reserve, layout.spare, layout.images_lock, layout.content_lock, layout.index_copy,
-            layout.events, f"{layout.events}.1")}
+            layout.events, f"{layout.events}.1", layout.build_cache, layout.caches)}
     strangers = sorted(set(names_in(layout.data)) - known)
     strangers = [name for name in strangers if not name.startswith(atomic.TEMP_PREFIX)]
     if strangers:
@@ -108,12 +109,15 @@ class Store:
     ``caller_umask`` is the umask that the process had; in force is 077.
     """
 
-    __slots__ = ("_blobs", "_containers", "_images", "_layers", "_lists", "_volumes", "caller_umask", "layout")
+    __slots__ = (
+        "_blobs", "_build_cache", "_containers", "_images", "_layers", "_lists", "_volumes", "caller_umask", "layout",
+    )
 
     def __init__(self, layout: Layout, caller_umask: int = 0o077) -> None:
         self.layout = layout
         self.caller_umask = caller_umask
         self._blobs: Blobs | None = None
+        self._build_cache: BuildCache | None = None
         self._images: Images | None = None
         self._layers: Layers | None = None
         self._lists: ImageLists | None = None
@@ -161,6 +165,15 @@ class Store:
 
             self._blobs = Blobs(self.layout)
         return self._blobs
+
+    @property
+    def build_cache(self) -> BuildCache:
+        """What the steps of builds made."""
+        if self._build_cache is None:
+            from storage.build_cache import BuildCache
+
+            self._build_cache = BuildCache(self.layout)
+        return self._build_cache
 
     @property
     def images(self) -> Images:

@@ -18,10 +18,15 @@ class Job:
     containers and layer files. ``context`` is the build context's directory (absolute; '' for none). ``find`` gives the
     image behind a ``--from=`` or ``from=`` word: a stage's number or name, a named build context, or an image, pulled
     if need be. ``directory_of`` gives the directory of a named context that is one, or ''. ``epoch`` is
-    SOURCE_DATE_EPOCH in seconds, or None. ``write`` takes what a command prints, for the user.
+    SOURCE_DATE_EPOCH in seconds, or None. ``write`` takes what a command prints, for the user. ``mtime`` says which
+    time of change (ns) a file with a given one has in a layer. ``arguments`` are the ARGs that a RUN sees now; the
+    executor replaces it before each step.
     """
 
-    __slots__ = ("context", "directory_of", "engine", "epoch", "find", "ignored", "platform", "values", "work", "write")
+    __slots__ = (
+        "arguments", "context", "directory_of", "engine", "epoch", "find", "ignored", "mtime", "platform", "values",
+        "work", "write",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -36,6 +41,8 @@ class Job:
         ignored: Callable[[str], bool],
         epoch: int | None,
         write: Callable[[bytes], None],
+        mtime: Callable[[int], int] = int,
+        arguments: Mapping[str, str] | None = None,
     ) -> None:
         self.engine = engine
         self.values = values
@@ -47,3 +54,5 @@ class Job:
         self.ignored = ignored
         self.epoch = epoch
         self.write = write
+        self.mtime = mtime
+        self.arguments = arguments or {}

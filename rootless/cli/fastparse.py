@@ -118,7 +118,7 @@ def _options(
         if word[1] == "-":
             name, equals, value = word.partition("=")
             key, kind, target = lookup(name)
-            if kind == "bool":
+            if kind == "bool" or kind == "maybe":
                 _store(target, key, kind, value if equals else "true")
                 continue
             if not equals:

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 class Engine:
     """One invocation's view of the user's containers and images; every part is made when first used."""
 
-    __slots__ = ("_config", "_driver", "globals", "idmap", "show_progress", "store")
+    __slots__ = ("_config", "_driver", "globals", "idmap", "say", "show_progress", "store")
 
     def __init__(self, store: Store, idmap: IdMap, global_values: Mapping[str, Any]) -> None:
         self.store = store
         self.idmap = idmap  # the user's default, with which layers are unpacked
         self.globals = global_values
         self.show_progress: Callable[[bool], Progress] | None = None
+        self.say: Callable[[str], None] | None = None
         self._config: Config | None = None
         self._driver: Driver | None = None
 
@@ -90,7 +91,13 @@ class Engine:
         return Progress()
 
     def tell(self, line: str) -> None:
-        """Let the user know something while the command goes on; standard output is for results."""
+        """Let the user know something while the command goes on; standard output is for results.
+
+        It goes to standard error, or to ``say``, where that is set.
+        """
+        if self.say is not None:
+            self.say(line)
+            return
         import sys
 
         sys.stderr.write(line + "\n")

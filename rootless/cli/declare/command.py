@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
-from rootless.cli.declare.options import FALSE, NO_ARGUMENTS, TRUE, Arguments, Option
+from rootless.cli.declare.options import FALSE, NO_ARGUMENTS, OPTIONAL, TRUE, Arguments, Option
 from rootless.errors import UsageError
 
 
@@ -76,7 +76,8 @@ class Command:
             _check_count(args, self.arguments, context.command_path)
             global_values = dict(context.obj or {})
             values: dict[str, Any] = {}
-            for key, value in found.items():
+            for name, value in found.items():
+                key = name.removesuffix("_")  # of a word that Python has for itself
                 if value is None:
                     continue
                 if key not in options:
@@ -212,6 +213,9 @@ def _to_click(args: Sequence[str], parameters: Sequence[Any], interspersed: bool
             parameter = by_name.get(spelling)
             if parameter is not None and parameter.is_flag:
                 switch(spelling, value if equals else "true")
+                continue
+            if parameter is not None and not equals and (parameter.metavar or "").startswith(OPTIONAL):
+                kept.append(f"{spelling}=true")
                 continue
             kept.append(word)
             if parameter is not None and not equals:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from keyword import iskeyword
 from typing import Annotated, Any, Literal
 
 import typer
 
-Kind = Literal["bool", "text", "number", "list", "csv"]
+Kind = Literal["bool", "text", "number", "list", "csv", "maybe"]
 # Called with the beginning of the word, and with the context if it has a parameter for it.
 Completer = Callable[..., list[str]]
 
 TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
 FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
+
+OPTIONAL = "[="
+"""How the word for an option's value begins where the value may be left out."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Option:
     ``names`` starts with the long name, from which the key of the handlers' dictionary is made (``--cap-add`` gives
     ``cap_add``); further names are aliases and short forms. The kinds: *bool*, given or ``=true``/``=false``; *text*,
     the last one counts; *number*, a text that must be a whole number; *list*, collected; *csv*, collected and split at
-    commas.
+    commas; *maybe*, a text that must follow a ``=``, and that is ``true`` without.
     """
 
     kind: Kind
@@ -53,7 +57,7 @@ class Option:
             autocompletion=self.complete,
         )
         return inspect.Parameter(
-            self.key,
+            self.key + "_" if iskeyword(self.key) else self.key,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
             annotation=Annotated[annotation | None, information],
@@ -96,6 +100,11 @@ def many(*names: str, help: str, metavar: str = "TEXT", complete: Completer | No
 def commas(*names: str, help: str, metavar: str = "TEXT") -> Option:
     """An option that may be given several times, and whose value is a comma-separated list."""
     return Option("csv", names, help, metavar)
+
+
+def perhaps(*names: str, help: str, metavar: str = "TEXT") -> Option:
+    """An option that may be given alone, or with a value behind ``=``."""
+    return Option("maybe", names, help, f"{OPTIONAL}{metavar}]")
 
 
 def panel(title: str, *options: Option) -> tuple[Option, ...]:

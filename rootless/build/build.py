@@ -1,0 +1,182 @@
+"""``build``: from the command line's values to images.
+
+::
+
+    this process     reads the Containerfile, starts what has become possible, shows progress, makes the image
+         ├──fork─→ stage     a worker for each stage that is needed: its steps, one after another
+         └──fork─→ stage     … which may fork containers, having no threads; its last message is its state
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rootless.build import output
+from rootless.build.bases import SCRATCH, of_image, scratch
+from rootless.build.cache import Cache
+from rootless.build.containerfile import expand
+from rootless.build.containerfile.parse import parse
+from rootless.build.expansion import Expander
+from rootless.build.graph import find, needed, plan, target
+from rootless.build.inputs import Inputs
+from rootless.build.job import Job
+from rootless.build.options import BuildOptions
+from rootless.build.stage import Stage
+from rootless.build.state import BuiltLayer, State
+from rootless.build.variables import Arguments, of_platforms
+from rootless.engine.images.names import local_name
+from rootless.engine.images.worker import Worker, ready
+from storage import gc
+from storage.work import WorkDirectory
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rootless.build.containerfile.model import Containerfile
+    from rootless.build.graph import StagePlan
+    from rootless.build.screen import Screen
+    from rootless.engine.context import Engine
+    from rootless.engine.images.worker import Message, Send
+    from storage.images import Image
+
+
+def build(engine: Engine, values: Mapping[str, Any], context: str, screen: Screen) -> Image:
+    """Build what the command line asks for; the (last) image.
+
+    ``context`` is the word for the build context, '' for none. Raises RootlessError, StorageError: then nothing of this
+    build is left but the steps that were finished, for the next one.
+    """
+    options = BuildOptions(values)
+    names = [local_name(name) for name in values.get("tag") or ()]
+    try:
+        with (
+            gc.adding(engine.store.layout),
+            WorkDirectory(engine.store.layout) as work,
+            Inputs(engine, values, context, work.path) as inputs,
+        ):
+            file = parse(inputs.containerfile, inputs.name)
+            for platform in options.platforms:
+                state = _Build(engine, options, inputs, file, platform, screen).run()
+                screen.committing(names)
+                image = output.store(engine, output.finished(state, options), options, names)
+                for name in names:
+                    screen.named(name)
+    except BaseException:
+        gc.sweep(engine.store, engine.delete_tree)
+        raise
+    finally:
+        screen.close()
+    return image
+
+
+class _Build:
+    """A build for one platform."""
+
+    def __init__(
+        self, engine: Engine, options: BuildOptions, inputs: Inputs, file: Containerfile, platform: str, screen: Screen
+    ) -> None:
+        self._engine = engine
+        self._options = options
+        self._inputs = inputs
+        self._file = file
+        self._platform = platform
+        self._screen = screen
+        self._cache = Cache(engine, reads=options.reads_cache, lifetime=options.lifetime)
+        self._states: dict[int, State] = {}
+        self._running: dict[Worker, int] = {}
+        self._inherited: dict[str, str] = {}
+
+    def run(self) -> State:
+        """The state of the target. Raises the error of the first stage that fails, after ending the others."""
+        plans = self._plan()
+        last = target(plans, self._options.target)
+        wanted = needed(plans, last) if self._options.skip_unused else set(range(last + 1))
+        several = len(self._options.platforms) > 1
+        self._screen.stages([entry.stage.name for entry in plans], self._platform if several else "")
+        waiting = sorted(wanted)
+        try:
+            while waiting or self._running:
+                for index in list(waiting):
+                    if len(self._running) < self._options.jobs and plans[index].needs <= self._states.keys():
+                        waiting.remove(index)
+                        self._start(plans[index])
+                for worker in ready(list(self._running)):
+                    messages = worker.receive()
+                    for message in messages or ():
+                        self._take(self._running[worker], message)
+                    if messages is None:
+                        self._screen.done(self._running.pop(worker))
+        finally:
+            for worker in list(self._running):
+                worker.kill()
+        return self._states[last]
+
+    def _plan(self) -> list[StagePlan]:
+        """The stages with their bases known: ARGs before the first FROM are for these alone."""
+        platforms = of_platforms(self._platform)
+        arguments = Arguments(self._options.arguments, platforms)
+        for argument in self._file.global_args:
+            step = Expander({**platforms, **arguments.declared}, self._file.escape).instruction(argument)
+            arguments.declare(step.pairs)  # type: ignore[union-attr]
+        self._inherited = {**platforms, **arguments.declared}
+        expander = Expander(self._inherited, self._file.escape)
+        words = []
+        for stage in self._file.stages:
+            try:
+                base, platform = expander.word(stage.base), expander.word(stage.platform)
+            except expand.ExpansionError as error:
+                raise stage.origin.error(str(error), near=stage.base) from None
+            if not base:
+                hint = "give it a value: --build-arg NAME=VALUE, or ARG NAME=VALUE before the first FROM"
+                raise stage.origin.error(f"the image {stage.base!r} is empty", hint, near=stage.base)
+            words.append((base, platform))
+        if self._options.base:
+            words[0] = (self._options.base, words[0][1])
+        return plan(self._file.stages, words, self._inputs.is_context)
+
+    def _start(self, entry: StagePlan) -> None:
+        self._running[Worker(lambda send: self._stage(entry, send))] = entry.number
+
+    def _stage(self, entry: StagePlan, send: Send) -> None:
+        """In the worker: build a stage and send its state."""
+        engine = self._engine
+        engine.say = lambda line: send({"kind": "note", "text": line})
+        platform = entry.platform or self._platform
+        with WorkDirectory(engine.store.layout) as work:
+            job = Job(
+                engine, self._options.values, work=work.path, context=self._inputs.directory, platform=platform,
+                find=lambda word: self._find(entry, word, platform), directory_of=self._inputs.directory_of,
+                ignored=self._inputs.ignored, epoch=self._options.epoch, mtime=self._options.mtime,
+                write=lambda data: send({"kind": "output", "data": data.decode("latin-1")}),
+            )  # fmt: skip
+            stage = Stage(job, entry, self._options, self._cache, self._inherited, self._file.escape, send)
+            state = stage.run()
+        send({"kind": "state", "config": state.config, "layers": state.layers, "history": state.history})
+
+    def _find(self, entry: StagePlan, word: str, platform: str) -> State:
+        """What a name means in a stage: a named context, another stage, or an image."""
+        image = self._inputs.image_of(word)
+        if not image:
+            index = find(self._file.stages[: entry.number], word, numbers=word != entry.base)
+            if index is not None:
+                return self._states[index]
+            if word == SCRATCH:
+                return scratch(platform)
+        asked = platform if entry.platform or self._platform else ""
+        return of_image(self._engine, image or word, self._options.policy, self._options.values, asked)
+
+    def _take(self, stage: int, message: Message) -> None:
+        kind = message["kind"]
+        if kind == "state":
+            layers = tuple(BuiltLayer(descriptor, diff_id) for descriptor, diff_id in message["layers"])
+            self._states[stage] = State(message["config"], layers, tuple(message["history"]))
+        elif kind == "step":
+            self._screen.step(stage, message["number"], message["total"], message["text"])
+        elif kind == "output":
+            self._screen.output(stage, message["data"].encode("latin-1"))
+        elif kind == "cached":
+            self._screen.cached(stage, message["id"])
+        elif kind == "made":
+            self._screen.made(stage, message["id"])
+        elif kind == "note":
+            self._screen.note(message["text"])
