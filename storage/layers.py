@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from storage.layout import Layout
 
+_LARGEST_RECORD = 4 << 20  # bytes
 _LINK_DIGITS = (12, 20, 64)  # a longer name only if another layer has the shorter one
 
 
@@ -77,3 +78,14 @@ class Layers:
     def missing(self, diff_ids: list[str], map_key: str | None = None) -> list[str]:
         """The DiffIDs that are not unpacked yet, each once, in order."""
         return [diff_id for diff_id in dict.fromkeys(diff_ids) if not self.has(diff_id, map_key)]
+
+    def archive_size(self, diff_id: str) -> int | None:
+        """Bytes of the layer's uncompressed archive, as was seen when it was unpacked; None if nobody noted them."""
+        from storage import jsonfast
+
+        try:
+            with open(self._layout.layer_record(self._key(diff_id, None)), "rb") as file:
+                size = jsonfast.loads(file.read(_LARGEST_RECORD)).get("archive")
+        except (OSError, StorageError, AttributeError):
+            return None
+        return size if isinstance(size, int) and size >= 0 else None

@@ -199,6 +199,7 @@ class Job:
             "map": self.map_key,
             "size": extractor.bytes,
             "entries": extractor.entries,
+            "archive": stream.size,
             "owners": owners.size,
             "implicit": [os.fsdecode(path) for path in extractor.tree.implicit],
         }

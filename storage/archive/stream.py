@@ -150,6 +150,45 @@ def decoded(source: Source, first: bytes = b"") -> Iterator[bytes]:
         raise StorageError(f"cannot decompress the archive ({kind}): {error}") from error
 
 
+class Ahead:
+    """Iterate over ``chunks``, which a thread makes while the caller works with those before.
+
+    What making them raises is raised here.
+    """
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(_QUEUED)
+        self._thread = threading.Thread(target=self._produce, daemon=True)
+        self._abandoned = False
+        self._thread.start()
+
+    def _produce(self) -> None:
+        try:
+            for chunk in self._chunks:
+                self._queue.put(chunk)
+                if self._abandoned:
+                    return
+            self._queue.put(None)
+        except BaseException as error:  # handed to the consumer, which raises it
+            self._queue.put(error)
+
+    def __iter__(self) -> Iterator[bytes]:
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def close(self) -> None:
+        """End the thread of an iteration that was given up."""
+        self._abandoned = True
+        while self._thread.is_alive():
+            try:
+                self._queue.get(timeout=0.05)
+            except queue.Empty:
+                continue
+
+
 class LayerStream:
     """Iterate over the uncompressed chunks of ``source`` once; ``digest()`` afterwards is their SHA-256.
 
@@ -164,9 +203,7 @@ class LayerStream:
         self._hash = hashlib.sha256()
         self.consumed = 0  # compressed bytes read so far
         self._size = 0
-        self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(_QUEUED)
-        self._thread: threading.Thread | None = None
-        self._abandoned = False
+        self._ahead: Ahead | None = None
 
     @property
     def size(self) -> int:
@@ -196,33 +233,15 @@ class LayerStream:
                 )
             yield chunk
 
-    def _produce(self, first: bytes) -> None:
-        try:
-            for chunk in self._chunks(first):
-                self._queue.put(chunk)
-                if self._abandoned:
-                    return
-            self._queue.put(None)
-        except BaseException as error:  # handed to the consumer, which raises it
-            self._queue.put(error)
-
     def __iter__(self) -> Iterator[bytes]:
         first = self.read(_THREAD_FROM)
         if len(first) < _THREAD_FROM:
             yield from self._chunks(first)
             return
-        self._thread = threading.Thread(target=self._produce, args=(first,), daemon=True)
-        self._thread.start()
-        while (item := self._queue.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+        self._ahead = Ahead(self._chunks(first))
+        yield from self._ahead
 
     def close(self) -> None:
         """Stop the decoding thread of an iteration that was given up."""
-        self._abandoned = True
-        while self._thread is not None and self._thread.is_alive():
-            try:
-                self._queue.get(timeout=0.05)
-            except queue.Empty:
-                continue
+        if self._ahead is not None:
+            self._ahead.close()

@@ -74,7 +74,7 @@ def test_compressions(store: Store, tmp_path: Path, packer: str) -> None:
     path = Layers(store.layout).path(layers.diff_id(data))
     assert layers.listing(Path(path)) == {"f": "= " + "x" * 5000, "d": "dir"}
     record = json.loads(Path(store.layout.layer_record(layer_key(layers.diff_id(data)))).read_text())
-    assert record == {"diff_id": layers.diff_id(data), "map": "", "size": 5000, "entries": 2}
+    assert record == {"diff_id": layers.diff_id(data), "map": "", "size": 5000, "entries": 2, "archive": len(data)}
     assert os.listdir(store.layout.tmp) == [] and not reported
 
 

@@ -13,6 +13,7 @@ from rootless.engine.images.install import install
 from rootless.engine.images.platform import Wanted
 from rootless.engine.images.transports import docker_archive, oci_layout, plain_dir
 from rootless.engine.images.transports.files import DirectoryFiles, Files, TarFiles
+from rootless.engine.images.trust import check as trust
 from rootless.engine.images.worker import Send
 from rootless.engine.progress import Progress
 from rootless.errors import RootlessError, UsageError
@@ -37,6 +38,7 @@ def source(store: Store, name: str, platform: Wanted) -> Callable[[Send], None]:
             take(files, send)
 
     def take(files: Files, send: Send) -> None:
+        trust.check_local(transport, path, image)
         if transport == "dir":
             plain_dir.take(store, files, [name_of_path(path)], platform, name, send)
         elif transport == "docker-archive":
@@ -119,12 +121,15 @@ def _load(store: Store, path: str, where: str, platform: Wanted, send: Send) -> 
 def _take_all(store: Store, files: Files, path: str, where: str, platform: Wanted, send: Send) -> None:
     """Tell the format by what is there. An archive of both formats is read as Docker's, which has the tags."""
     if os.path.isdir(path) and docker_archive.is_archive(files) and files.document("version") is not None:
+        trust.check_local("dir", path, "")
         plain_dir.take(store, files, [name_of_path(path)], platform, where, send)
     elif docker_archive.is_archive(files):
+        trust.check_local("docker-archive", path, "")
         for saved in docker_archive.entries(files, where):
             docker_archive.take(store, files, saved, local_names(saved.tags), platform, where, send)
     elif oci_layout.is_layout(files):
         for entry in oci_layout.entries(files, where):
+            trust.check_local("oci" if os.path.isdir(path) else "oci-archive", path, entry.name)
             oci_layout.take(store, files, entry, local_names([entry.name]), platform, where, send)
     else:
         raise RootlessError(

@@ -50,7 +50,8 @@ class Outgoing:
     """One image: the bytes of its manifest and configuration, what it is to be called, and its blobs.
 
     ``names`` are full references, or empty. ``open_blob`` gives a stream of the blob of that digest, which the writer
-    closes. What comes out of it is compared with size and digest while it is written.
+    closes. What comes out of it is compared with size and digest while it is written. ``plain_size`` gives the bytes
+    of a layer's uncompressed archive by its DiffID where somebody has noted them.
     """
 
     manifest: bytes
@@ -58,6 +59,7 @@ class Outgoing:
     config: bytes
     names: tuple[str, ...]
     open_blob: Callable[[str], Stream]
+    plain_size: Callable[[str], int | None] = lambda diff_id: None
 
     @property
     def digest(self) -> str:
@@ -131,7 +133,7 @@ def of_store(store: Store, image: Image, names: tuple[str, ...] = ()) -> Outgoin
             raise os_error(f"cannot read blob {digest}", error) from error
         return os.fdopen(fd, "rb", buffering=0)
 
-    return Outgoing(manifest, image.media_type, config, names, open_blob)
+    return Outgoing(manifest, image.media_type, config, names, open_blob, store.layers.archive_size)
 
 
 def as_kind(layer: Descriptor, docker: bool) -> Descriptor:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rootless.engine.images.transports.outgoing import Outgoing, Stream, as_kind
 from storage import jsonfast, oci
 from storage.archive.limits import Limits
-from storage.archive.stream import compression, decoded
+from storage.archive.stream import Ahead, compression, decoded
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
@@ -21,21 +20,23 @@ class _Plain:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._chunks: Iterator[bytes] = decoded(stream)
+        self._ahead = Ahead(decoded(stream))
+        self._chunks = iter(self._ahead)
 
     def read(self, size: int, /) -> bytes:
         """The next piece, which may be larger than ``size``."""
         return next(self._chunks, b"")
 
     def close(self) -> None:
+        self._ahead.close()
         self._stream.close()
 
 
 def uncompressed(image: Outgoing) -> Outgoing:
     """The image with a manifest of its layers as plain archives, whose digests are the DiffIDs of its configuration.
 
-    They are decompressed twice: once to learn their sizes, and while they are written. Raises RootlessError,
-    StorageError.
+    They are decompressed while they are written, and before that if nobody has noted their sizes. Raises
+    RootlessError, StorageError.
     """
     document = image.document
     blobs = dict(zip(image.diff_ids, document["layers"], strict=True))
@@ -44,7 +45,7 @@ def uncompressed(image: Outgoing) -> Outgoing:
     for diff_id, blob in blobs.items():
         layers.append({
             "mediaType": oci.DOCKER_LAYER if docker else oci.LAYER, "digest": diff_id,
-            "size": blob["size"] if blob["digest"] == diff_id else _size(image, blob),
+            "size": blob["size"] if blob["digest"] == diff_id else _size(image, diff_id, blob),
         })  # fmt: skip
 
     def open_blob(digest: str) -> Stream:
@@ -99,8 +100,11 @@ def _kind(image: Outgoing, blob: Descriptor) -> str:
         stream.close()
 
 
-def _size(image: Outgoing, blob: Descriptor) -> int:
+def _size(image: Outgoing, diff_id: str, blob: Descriptor) -> int:
     """Bytes of a blob that is decompressed. Raises StorageError for one beyond the limit of a layer."""
+    noted = image.plain_size(diff_id)
+    if noted is not None:
+        return noted
     size, most = 0, Limits().bytes
     stream = image.open_blob(blob["digest"])
     try:
