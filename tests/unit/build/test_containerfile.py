@@ -19,11 +19,11 @@ def only(text: str) -> model.Instruction:
 
 def test_stages() -> None:
     found = parse(
-        b"ARG V=1 W\nFROM --platform=$BUILDPLATFORM busybox:$V AS First\nRUN true\nfrom first as second-2\nFrom scratch",
+        b"ARG V=1 W\nFROM --platform=$BUILDPLATFORM busybox:$V AS First\nRUN true\nfrom first as second-2\nFROM x",
         "Containerfile")  # fmt: skip
     assert [arg.pairs for arg in found.global_args] == [(("V", "1"), ("W", None))]
     assert [stage[:4] for stage in found.stages] == [
-        (0, "first", "busybox:$V", "$BUILDPLATFORM"), (1, "second-2", "first", ""), (2, "", "scratch", "")]
+        (0, "first", "busybox:$V", "$BUILDPLATFORM"), (1, "second-2", "first", ""), (2, "", "x", "")]
     assert [len(stage.instructions) for stage in found.stages] == [1, 0, 0]
 
 
