@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from rootless.build import ignore
 from rootless.errors import RootlessError, UsageError
+from rootless.linux.path import O_PATH, read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,6 +32,7 @@ class Inputs:
         self._named = _named(values.get("build_context") or ())
         self.directory = os.path.abspath(context or ".")
         self.containerfile, self.name = self._file()
+        self.ignored = self._ignore().excludes
 
     def __enter__(self) -> Inputs:
         return self
@@ -43,12 +46,41 @@ class Inputs:
         files = self._values.get("file") or []
         if not files:
             for name in _NAMES:
-                if os.path.lexists(f"{self.directory}/{name}"):
-                    return _read(f"{self.directory}/{name}"), name
+                data = self._in_context(name)
+                if data is not None:
+                    return data, name
             raise RootlessError(
                 f"cannot build {self.directory}: it has no Containerfile and no Dockerfile", "name the file with -f"
             )
         return b"\n".join(_read(file) for file in files), files[0]
+
+    def _ignore(self) -> ignore.Ignore:
+        """What is no part of the context: by the file that was named, one of the Containerfile's own, or one in it."""
+        asked = self._values.get("ignorefile")
+        if asked:
+            return ignore.read(_read(asked), asked)
+        own = (self._values.get("file") or [""])[0]
+        for name in ignore.NAMES:
+            path = f"{own}{name}"
+            if own not in ("", "-") and os.path.isfile(path):
+                return ignore.read(_read(path), path)
+        for name in ignore.NAMES:
+            data = self._in_context(name)
+            if data is not None:
+                return ignore.read(data, name)
+        return ignore.Ignore((), "")
+
+    def _in_context(self, name: str) -> bytes | None:
+        """A file of the context, where no link leads out of it; None if there is none."""
+        if not self.directory:
+            return None
+        top = os.open(self.directory, O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return read_regular(top, name, _LARGEST)
+        except OSError as error:
+            raise RootlessError(f"cannot read {name} of the build context: {error.strerror}") from None
+        finally:
+            os.close(top)
 
     def is_context(self, word: str) -> bool:
         """Whether a name is that of a context of the command line."""
@@ -64,10 +96,6 @@ class Inputs:
         """The directory that a named context is, or ''."""
         found = self._named.get(word, "")
         return os.path.abspath(found) if found and not self.image_of(word) else ""
-
-    def ignored(self, path: str) -> bool:
-        """Whether a path is no part of the context."""
-        return False
 
 
 def _named(texts: Iterable[str]) -> dict[str, str]:

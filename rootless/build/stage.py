@@ -9,10 +9,13 @@ from rootless.build import layers
 from rootless.build.cache import key_of
 from rootless.build.configure import configure, directory_below, with_variables
 from rootless.build.containerfile import model
+from rootless.build.containerfile.origin import ContainerfileError
 from rootless.build.containerfile.parse import parse_trigger
 from rootless.build.expansion import Expander
 from rootless.build.output import configuration
 from rootless.build.variables import Arguments
+from rootless.errors import RootlessError
+from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     Tell = Callable[[dict[str, Any]], None]
 
+_LONGEST = 200  # characters of an instruction in an error
 COMMENT = "/bin/sh -c #(nop) "
 """How podman marks, in a history, an instruction that is no command."""
 
@@ -62,7 +66,10 @@ class Stage:
             steps[:0] = [parse_trigger(text, f"ONBUILD of {self._plan.base}") for text in triggers]
         for number, step in enumerate(steps, 2):
             self._announce(number, len(steps) + 1, step.origin.text)
-            state = self._step(state, step)
+            try:
+                state = self._step(state, step)
+            except (RootlessError, StorageError) as error:
+                raise _at(step, error) from error
             self._tell({"kind": "made", "id": identity(state)})
         return state
 
@@ -167,6 +174,19 @@ class Stage:
     def _key(self, state: State, step: Instruction, reads: Mapping[str, Any]) -> str:
         text = repr((type(step).__name__, *step[1:]))  # all but where it stands
         return key_of(state, [text, step.origin.text], {**self._options.affecting(), **reads})
+
+
+def _at(step: Instruction, error: RootlessError | StorageError) -> RootlessError:
+    """The error with the step in which it happened, in podman's words; one that shows the line says it already."""
+    from rootless.build.run import CommandFailed
+
+    if isinstance(error, ContainerfileError):
+        return error
+    text = step.origin.text if len(step.origin.text) <= _LONGEST else step.origin.text[:_LONGEST] + "…"
+    message, code = error.message, error.exit_code
+    if isinstance(error, CommandFailed):
+        message, code = f"while running runtime: exit status {error.code}", error.code
+    return RootlessError(f'building at STEP "{text}": {message}', error.hint, code)
 
 
 def identity(state: State) -> str:
