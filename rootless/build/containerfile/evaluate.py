@@ -85,7 +85,7 @@ class Evaluation:
             try:
                 data = expand.document(data, self._variables)
             except expand.ExpansionError as error:
-                raise origin.error(f"in the heredoc {document.name!r}: {error}", near="<<") from None
+                raise origin.error(f"in the heredoc {document.name[:40]!r}: {error}", near="<<") from None
         return model.Heredoc(document.name, data, expand=False, chomp=False)
 
     def _texts(self, texts: Iterable[str], origin: Origin) -> tuple[str, ...]:

@@ -146,9 +146,9 @@ class Reader:
             if (line.lstrip("\t") if heredoc.chomp else line) == heredoc.name:
                 content = b"".join(piece + b"\n" for piece in self._pieces[start : self._next - 1])
                 return heredoc._replace(content=content.decode("utf-8", "surrogateescape"))
+        name = heredoc.name[:40]
         raise origin.error(
-            f"the heredoc {heredoc.name!r} has no end", f"write {heredoc.name} on a line of its own below it",
-            near="<<", doing="read")
+            f"the heredoc {name!r} has no end", f"write {name} on a line of its own below it", near="<<", doing="read")
 
 
 def _keyword(text: str, start: int) -> str:
