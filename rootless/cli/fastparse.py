@@ -66,7 +66,7 @@ def _parse(words: list[str], grammar: Grammar) -> Understood:
         raise _Declined
     name = words[start]
     start += 1
-    if name in grammar.GROUPS:
+    while name in grammar.GROUPS:
         name += " " + (words[start] if start < len(words) else "")
         start += 1
     entry = grammar.COMMANDS.get(grammar.ALIASES.get(name, name))

@@ -28,6 +28,7 @@ from rootless.cli.declare import (
     root,
     run,
     system,
+    trust,
     volumes,
 )
 from rootless.cli.declare.command import Command, Group, add_group, root_callback
@@ -38,6 +39,7 @@ EPILOG = "What this machine offers and lacks: rootless doctor. Manual page of a 
 GROUPS = {
     "container": "Manage containers.",
     "image": "Manage images.",
+    "image trust": "Show and change which images are accepted.",
     "manifest": "Manage image lists.",
     "volume": "Manage volumes.",
     "system": "Look after the store.",
@@ -46,8 +48,8 @@ GROUPS = {
 
 
 FAMILIES = (
-    run, life, exec, health, resources, containers, logs, copying, images, manifests, registries, volumes, system,
-    doctor, events,
+    run, life, exec, health, resources, containers, logs, copying, images, manifests, trust, registries,
+    volumes, system, doctor, events,
 )  # fmt: skip
 
 
@@ -99,7 +101,10 @@ def build_app(program: Program = ROOTLESS) -> typer.Typer:
         epilog=program.epilog,
     )
     app.callback(help=program.help)(root_callback(program.global_options))
-    groups = {name: add_group(app, name, text) for name, text in program.groups.items()}
+    groups: dict[str, typer.Typer] = {}
+    for path, text in program.groups.items():
+        above, _, name = path.rpartition(" ")
+        groups[path] = add_group(groups[above] if above else app, name, text)
     for command in program.commands:
         for path in (*command.paths, *command.hidden_paths):
             group, _, name = path.rpartition(" ")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rootless.engine.images import source as image_source
 from rootless.engine.images.platform import Wanted, choose
+from rootless.engine.images.trust import check as trust
 from rootless.engine.images.worker import Send
 from rootless.errors import RootlessError
 from rootless.registry import memory, registries_conf
@@ -22,6 +23,7 @@ from storage.reference import Reference
 from storage.store import Store
 
 if TYPE_CHECKING:
+    from rootless.engine.images.trust.policy import Requirement
     from storage.oci import Descriptor
 
 MAX_NESTING = 3
@@ -49,7 +51,8 @@ def fetch(store: Store, name: str, platform: Wanted, options: ConnectionOptions,
         full = reference.parse(candidate)
         send({"kind": "trying", "name": str(full)})
         try:
-            fetcher = _Fetcher(store, full, platform, options, conf)
+            required = trust.wanted_of_registry(full)
+            fetcher = _Fetcher(store, full, platform, options, conf, required)
             found = fetcher.find()
         except RegistryError as error:
             failures.append(error)
@@ -98,9 +101,11 @@ class _Fetcher:
     """One image on its way from its registry or a mirror."""
 
     def __init__(
-        self, store: Store, full: Reference, platform: Wanted, options: ConnectionOptions, conf: RegistriesConf
-    ) -> None:
+        self, store: Store, full: Reference, platform: Wanted, options: ConnectionOptions, conf: RegistriesConf,
+        required: list[Requirement],
+    ) -> None:  # fmt: skip
         self._store = store
+        self._required = required
         self._full = full
         self._platform = platform
         self._say = options.say
@@ -143,6 +148,8 @@ class _Fetcher:
         """Fetch what is missing of the image, all layers at once, and announce each as it comes."""
         blobs = self._store.blobs
         name = str(self._full)
+        if self._required:
+            trust.check(self._store, self._full, document.digest, self._required, self._sources)
         manifest = image_source.read_manifest(document.data, document.media_type, name)
         downloader = Downloader(self._sources, lambda *counts: send(image_source.blob_message(*counts)))
         config_blob = manifest["config"]
