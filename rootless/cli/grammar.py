@@ -18,7 +18,7 @@ NAME = "rootless"
 
 VERSION = "system:program_version"
 
-GROUPS: tuple[str, ...] = ("container", "image", "image trust", "manifest", "volume", "system", "healthcheck",)
+GROUPS: tuple[str, ...] = ("container", "image", "image trust", "manifest", "buildx", "builder", "volume", "system", "healthcheck",)
 
 ROOT = {
     "--version": "bool", "-v": "--version",
@@ -31,15 +31,16 @@ PERSISTENT = {
 }
 
 ALIASES: dict[str, str] = {
-    "container attach": "attach", "container commit": "commit", "container cp": "cp", "container create": "create",
-    "container exec": "exec", "container export": "export", "container init": "init", "container kill": "kill",
-    "container list": "ps", "container logs": "logs", "container ls": "ps", "container mount": "mount",
-    "container pause": "pause", "container port": "port", "container ps": "ps", "container rename": "rename",
-    "container restart": "restart", "container rm": "rm", "container run": "run", "container start": "start",
-    "container stats": "stats", "container stop": "stop", "container top": "top", "container umount": "unmount",
-    "container unmount": "unmount", "container unpause": "unpause", "container update": "update",
-    "container wait": "wait", "image history": "history", "image import": "import", "image list": "images",
-    "image load": "load", "image ls": "images", "image pull": "pull", "image rm": "rmi", "image save": "save",
+    "builder build": "build", "buildx build": "build", "buildx prune": "builder prune", "container attach": "attach",
+    "container commit": "commit", "container cp": "cp", "container create": "create", "container exec": "exec",
+    "container export": "export", "container init": "init", "container kill": "kill", "container list": "ps",
+    "container logs": "logs", "container ls": "ps", "container mount": "mount", "container pause": "pause",
+    "container port": "port", "container ps": "ps", "container rename": "rename", "container restart": "restart",
+    "container rm": "rm", "container run": "run", "container start": "start", "container stats": "stats",
+    "container stop": "stop", "container top": "top", "container umount": "unmount", "container unmount": "unmount",
+    "container unpause": "unpause", "container update": "update", "container wait": "wait", "image build": "build",
+    "image history": "history", "image import": "import", "image list": "images", "image load": "load",
+    "image ls": "images", "image pull": "pull", "image push": "push", "image rm": "rmi", "image save": "save",
     "image tag": "tag", "image untag": "untag", "system doctor": "doctor", "system events": "events",
     "system info": "info", "umount": "unmount", "volume list": "volume ls",
 }
@@ -285,6 +286,32 @@ COMMANDS: dict[str, Entry] = {
     "image prune": ("images:prune", True, 0, 0, {
         "--all": "bool", "-a": "--all", "--force": "bool", "-f": "--force", "--filter": "list",
     }),
+    "build": ("building:build", True, 0, 1, {
+        "--file": "csv", "-f": "--file", "--build-arg": "list", "--build-arg-file": "list", "--build-context": "list",
+        "--target": "text", "--platform": "csv", "--os": "text", "--arch": "text", "--variant": "text",
+        "--from": "text", "--ignorefile": "text", "--skip-unused-stages": "bool", "--jobs": "number",
+        "--pull": "maybe", "--authfile": "text", "--cert-dir": "text", "--tls-verify": "bool", "--creds": "text",
+        "--retry": "number", "--retry-delay": "text", "--tag": "list", "-t": "--tag", "--format": "text",
+        "--manifest": "text", "--annotation": "list", "--inherit-annotations": "bool", "--unsetannotation": "list",
+        "--label": "list", "--unsetlabel": "list", "--inherit-labels": "bool", "--env": "list", "--unsetenv": "list",
+        "--output": "list", "-o": "--output", "--load": "bool", "--push": "bool", "--iidfile": "text",
+        "--metadata-file": "text", "--squash": "bool", "--squash-all": "bool", "--omit-history": "bool",
+        "--timestamp": "number", "--source-date-epoch": "number", "--rewrite-timestamp": "bool", "--no-cache": "bool",
+        "--layers": "bool", "--cache-from": "csv", "--cache-to": "csv", "--cache-ttl": "text", "--rm": "bool",
+        "--force-rm": "bool", "--add-host": "csv", "--cap-add": "csv", "--cap-drop": "csv", "--cgroup-parent": "text",
+        "--cgroupns": "text", "--cpu-period": "number", "--cpu-quota": "number", "--cpu-shares": "number",
+        "-c": "--cpu-shares", "--cpus": "text", "--cpuset-cpus": "text", "--cpuset-mems": "text",
+        "--cgroup-conf": "list", "--device": "csv", "--dns": "csv", "--dns-option": "csv",
+        "--dns-opt": "--dns-option", "--dns-search": "csv", "--group-add": "csv", "--http-proxy": "bool",
+        "--ipc": "text", "--isolation": "text", "--memory": "text", "-m": "--memory", "--memory-swap": "text",
+        "--network": "list", "--net": "--network", "--no-hosts": "bool", "--no-hostname": "bool", "--pid": "text",
+        "--secret": "list", "--security-opt": "list", "--shm-size": "text", "--ssh": "list", "--ulimit": "csv",
+        "--userns": "text", "--uts": "text", "--volume": "list", "-v": "--volume", "--quiet": "bool", "-q": "--quiet",
+        "--progress": "text", "--logfile": "text",
+    }),
+    "builder prune": ("building:prune", True, 0, 0, {
+        "--all": "bool", "-a": "--all", "--force": "bool", "-f": "--force",
+    }),
     "manifest create": ("manifests:create", True, 1, -1, {
         "--all": "bool", "--amend": "bool", "-a": "--amend", "--annotation": "list", "--authfile": "text",
         "--cert-dir": "text", "--tls-verify": "bool", "--creds": "text",
@@ -317,6 +344,18 @@ COMMANDS: dict[str, Entry] = {
     }),
     "image trust set": ("trust:set_trust", True, 1, 1, {
         "--type": "text", "-t": "--type", "--pubkeysfile": "list", "-f": "--pubkeysfile", "--policypath": "text",
+    }),
+    "push": ("pushing:push", True, 1, 2, {
+        "--all": "bool", "-a": "--all", "--authfile": "text", "--cert-dir": "text", "--tls-verify": "bool",
+        "--creds": "text", "--compress": "bool", "--compression-format": "text", "--compression-level": "number",
+        "--force-compression": "bool", "--digestfile": "text", "--disable-content-trust": "bool", "--format": "text",
+        "-f": "--format", "--quiet": "bool", "-q": "--quiet", "--remove-signatures": "bool", "--retry": "number",
+        "--retry-delay": "text",
+    }),
+    "search": ("pushing:search", True, 1, 1, {
+        "--authfile": "text", "--cert-dir": "text", "--tls-verify": "bool", "--creds": "text", "--compatible": "bool",
+        "--filter": "list", "-f": "--filter", "--format": "text", "--limit": "number", "--list-tags": "bool",
+        "--no-trunc": "bool",
     }),
     "login": ("login:login", True, 0, 1, {
         "--username": "text", "-u": "--username", "--password": "text", "-p": "--password",

@@ -1,4 +1,4 @@
-"""The progress of a pull, load or import on stderr: a bar for each layer on a terminal, plain lines elsewhere.
+"""The progress of a pull, push, load or import on stderr: a bar for each layer on a terminal, plain lines elsewhere.
 
 The only user of rich. It is imported when the first layer is known, in the process that waits for the network anyway.
 """
@@ -16,20 +16,24 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
-def for_user(quiet: bool) -> Progress:
-    """The progress that fits where stderr goes: silent with ``--quiet``, bars on a terminal, lines elsewhere."""
+def for_user(quiet: bool, doing: str = "pulling", done: str = "pulled") -> Progress:
+    """The progress that fits where stderr goes: silent with ``--quiet``, bars on a terminal, lines elsewhere.
+
+    ``doing`` and ``done`` are the words for a layer on its way, and for one that is there.
+    """
     if quiet:
         return Progress()
     if os.isatty(2) and os.environ.get("TERM", "dumb") != "dumb":
-        return BarProgress()
+        return BarProgress(doing, done)
     return PlainProgress(sys.stderr.write)
 
 
 class BarProgress(PlainProgress):
     """One bar for each layer; its word says what is being done to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, doing: str, done: str) -> None:
         super().__init__(self._line)
+        self._words = (doing, done)
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
 
@@ -48,7 +52,7 @@ class BarProgress(PlainProgress):
 
     def downloaded(self, digest: str, done: int, size: int) -> None:
         bars, task = self._bar(digest, size)
-        bars.update(task, completed=done, description="pulling" if done < size else "pulled")
+        bars.update(task, completed=done, description=self._words[done >= size])
 
     def unpacking(self, digest: str) -> None:
         if digest in self._tasks and self._bars is not None:

@@ -82,10 +82,7 @@ class RegistriesConf:
         if rule is None:
             return [_endpoint(name, insecure=False, is_mirror=False)]
         if rule.blocked:
-            raise RegistryError(
-                f"cannot pull {name}: registry {rule.prefix} is blocked by registries.conf",
-                "remove 'blocked = true' for it, or use another registry",
-            )
+            raise _blocked("pull", name, rule)
         rest = name[matched_length(name, rule.prefix) :]
         unwanted = "tag-only" if by_digest else "digest-only"
         found = [
@@ -96,6 +93,16 @@ class RegistriesConf:
         origin = rule.location + rest if rule.location else name
         found.append(_endpoint(origin, insecure=rule.insecure, is_mirror=False))
         return found
+
+    def destination(self, name: str) -> Endpoint:
+        """Where ``name`` ("host/path") is pushed to: the registry that it names, never a mirror or another location.
+
+        Raises RegistryError if the registry is blocked.
+        """
+        rule = self.rule_for(name)
+        if rule is not None and rule.blocked:
+            raise _blocked("push", name, rule)
+        return _endpoint(name, insecure=rule is not None and rule.insecure, is_mirror=False)
 
     def is_insecure(self, host: str) -> bool:
         """Whether ``host`` may be spoken to without verified TLS (for login, which has no repository)."""
@@ -124,6 +131,13 @@ class RegistriesConf:
                 "write the full name: " + ", ".join(names),
             )
         return names
+
+
+def _blocked(verb: str, name: str, rule: RegistryRule) -> RegistryError:
+    return RegistryError(
+        f"cannot {verb} {name}: registry {rule.prefix} is blocked by registries.conf",
+        "remove 'blocked = true' for it, or use another registry",
+    )
 
 
 def _qualify(registry: str, short: str) -> str:

@@ -28,12 +28,19 @@ PROGRESS_STEP = 2 * 1024 * 1024
 SMALLER = 16 * 1024 * 1024
 """Bytes sent by one request once a registry has refused, or lost, a blob that was sent by one request as a whole."""
 
+Origin = Callable[[str], str]
+"""Gives for a digest another repository of the same registry that may have the blob ('': none is known)."""
+
 EXISTS = "exists"
 MOUNTED = "mounted"
 SENT = "sent"
 
 # Only a try that brought this much counts as progress and forgives the failures before it.
 ENOUGH_PROGRESS = 64 * 1024
+
+
+def _no_origin(_: str) -> str:
+    return ""
 
 
 class Uploader:
@@ -49,13 +56,12 @@ class Uploader:
         """Run ``jobs`` (each calls ``push``) side by side; at the first failure the others stop."""
         self._jobs.run(jobs)
 
-    def push(self, blob: Blob, repository: str = "", *, anew: bool = False) -> str:
+    def push(self, blob: Blob, origin: Origin = _no_origin, *, anew: bool = False) -> str:
         """See to it that the registry has the blob: EXISTS, MOUNTED or SENT. Raises RegistryError, StorageError.
 
-        ``repository`` is another one of the same registry that may have the blob ('': none is known). ``anew``: the
-        registry is not asked whether it has the blob, since it told so and has not.
+        ``anew``: the registry is not asked whether it has the blob, since it told so and has not.
         """
-        return _Pushing(self._target, self._jobs, self._progress, blob, repository, anew).push()
+        return _Pushing(self._target, self._jobs, self._progress, blob, origin, anew).push()
 
 
 class _Pushing:
@@ -67,14 +73,14 @@ class _Pushing:
         jobs: Jobs,
         progress: Callable[[str, int, int], None],
         blob: Blob,
-        repository: str,
+        origin: Origin,
         anew: bool,
     ) -> None:
         self._target = target
         self._jobs = jobs
         self._progress = progress
         self._blob = blob
-        self._repository = repository
+        self._origin = origin
         self._anew = anew
         self._step = blob.size
         self._upload: Upload | None = None
@@ -132,8 +138,9 @@ class _Pushing:
 
     def _begin(self) -> Upload | None:
         """A new upload; None if the registry took the blob over from another of its repositories."""
-        repository, self._repository = self._repository, ""
-        if repository and not self._anew:
+        repository = "" if self._anew else self._origin(self._blob.digest)
+        self._origin = _no_origin
+        if repository:
             try:
                 return self._target.mount(self._blob.digest, repository)
             except UnauthorizedError:

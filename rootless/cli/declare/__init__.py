@@ -12,6 +12,7 @@ import sys
 import typer
 
 from rootless.cli.declare import (
+    building,
     containers,
     copying,
     doctor,
@@ -23,6 +24,7 @@ from rootless.cli.declare import (
     logs,
     manifests,
     oci,
+    pushing,
     registries,
     resources,
     root,
@@ -41,6 +43,8 @@ GROUPS = {
     "image": "Manage images.",
     "image trust": "Show and change which images are accepted.",
     "manifest": "Manage image lists.",
+    "buildx": "Build images, by Docker's newer name.",
+    "builder": "Build images, and forget what builds have kept.",
     "volume": "Manage volumes.",
     "system": "Look after the store.",
     "healthcheck": "Check the health of containers.",
@@ -48,8 +52,8 @@ GROUPS = {
 
 
 FAMILIES = (
-    run, life, exec, health, resources, containers, logs, copying, images, manifests, trust, registries,
-    volumes, system, doctor, events,
+    run, life, exec, health, resources, containers, logs, copying, images, building, manifests, trust,
+    pushing, registries, volumes, system, doctor, events,
 )  # fmt: skip
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rootless.cli.declare.command import Command
 from rootless.cli.declare.complete import images
 from rootless.cli.declare.containers import FILTER, FORCE_PRUNE, FORMAT, PRUNE_FILTER, ROW_FORMAT
-from rootless.cli.declare.options import Arguments, flag, many, number, text
-from rootless.cli.declare.pulling import PLATFORM, REGISTRY
+from rootless.cli.declare.options import Arguments, flag, many, text
+from rootless.cli.declare.pulling import PLATFORM, REGISTRY, RETRY
 
 ONE_IMAGE = Arguments("IMAGE", 1, 1, images)
 IMAGES = Arguments("IMAGE [IMAGE...]", complete=images)
@@ -21,8 +21,7 @@ COMMANDS = (
             *PLATFORM,
             *REGISTRY,
             text("--policy", help="When to pull: always, missing, never or newer (always).", metavar="POLICY"),
-            number("--retry", help="How often to try again after a failure (3)."),
-            text("--retry-delay", help="Pause between attempts.", metavar="DURATION"),
+            *RETRY,
             QUIET_PULL,
         ),
         Arguments("IMAGE [IMAGE...]", 1, complete=images),

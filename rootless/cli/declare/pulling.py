@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rootless.cli.declare.options import flag, text
+from rootless.cli.declare.options import flag, number, text
 
 PLATFORM = (
     text("--platform", help="Platform of the image.", metavar="OS/ARCH[/VARIANT]"),
@@ -22,4 +22,9 @@ CONNECTION = (
 REGISTRY = (
     *CONNECTION,
     text("--creds", help="Credentials for the registry.", metavar="USER[:PASSWORD]"),
+)
+
+RETRY = (
+    number("--retry", help="How often to try again after a failure (3)."),
+    text("--retry-delay", help="Pause between attempts.", metavar="DURATION"),
 )

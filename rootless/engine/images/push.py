@@ -1,0 +1,217 @@
+"""``push``: an image, or an image list, of the store to a registry, an archive or a directory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rootless.engine.context import Engine
+from rootless.engine.events import note
+from rootless.engine.images import names as image_names
+from rootless.engine.images.push_layers import Recipe, recipe, repacked
+from rootless.engine.images.transports import TRANSPORTS, destinations
+from rootless.engine.images.transports.outgoing import Outgoing, OutgoingIndex, converted, of_store
+from rootless.engine.images.transports.relayered import compressed
+from rootless.engine.images.worker import Message, Send, Worker
+from rootless.engine.progress import Progress
+from rootless.errors import NotFoundError, RootlessError, UsageError
+from rootless.registry.options import ConnectionOptions
+from storage import atomic, gc, reference
+from storage.images import Image
+from storage.work import WorkDirectory
+
+if TYPE_CHECKING:
+    from rootless.engine.images.push_registry import Then
+    from storage.image_lists import ImageList
+    from storage.oci import Descriptor
+    from storage.reference import Reference
+
+Values = Mapping[str, Any]
+
+_DOCKER = "docker://"
+_FORMATS = {"oci": False, "docker": True, "v2s2": True}
+
+
+def push(
+    engine: Engine, name: str, destination: str, values: Values, progress: Progress, then: Sequence[Then] = ()
+) -> str:
+    """Push the image or image list ``name``; the digest of the manifest or index that is at the destination now.
+
+    Without ``destination`` that is the name itself. ``then`` is done after a push to a registry. Raises UsageError,
+    NotFoundError, RootlessError, StorageError.
+    """
+    _check(values)
+    how = recipe(values)
+    found = image_names.find_named(engine, name)
+    place = destination or _name_of(found, name)
+    local = place.startswith(TRANSPORTS)
+    digest_file = values.get("digestfile")
+    try:
+        with gc.adding(engine.store.layout):
+            image = _outgoing(engine, found)
+            if how.everything and isinstance(image, OutgoingIndex):
+                raise _is_list("--compression-format")
+            if local:
+                digest = _write(engine, image, place, how, values, progress)
+            else:
+                full = _registry_name(place, name)
+                digest = _send_out(engine, image, full, how, values, progress, then)
+    finally:
+        progress.close()
+    if digest_file:
+        with destinations.new_file(digest_file, engine.store.caller_umask) as fd:
+            atomic.write_all(fd, digest.encode())
+    note(engine, "image", "push", found.id, {"name": place.removeprefix(_DOCKER)})
+    return digest
+
+
+def _check(values: Values) -> None:
+    form = values.get("format")
+    if form and form not in _FORMATS:
+        raise UsageError(f"unknown format {form[:40]!r}", f"use one of {', '.join(_FORMATS)}")
+    if form and _FORMATS[form] and (values.get("compression_format") or "gzip") != "gzip":
+        raise UsageError(f"cannot use --format {form} with zstd", "only manifests of OCI know it: use --format oci")
+    if values.get("disable_content_trust") is False:
+        raise UsageError("cannot use --disable-content-trust=false: there is no content trust of Docker's here")
+    if values.get("remove_signatures") is False:
+        raise UsageError("cannot use --remove-signatures=false", "the store keeps no signatures that an image came with")
+
+
+def _name_of(found: Image | ImageList, text: str) -> str:
+    """The full name that ``text`` means, to which an image without a destination is pushed."""
+    try:
+        return image_names.name_of(found, text)
+    except (NotFoundError, reference.InvalidReferenceError):
+        hint = f"rootless push {text} REGISTRY/NAME:TAG"
+        raise UsageError(f"cannot push {text}: it says no destination", hint) from None
+
+
+def _registry_name(place: str, name: str) -> Reference:
+    if ":" in place and place.partition(":")[0] in ("containers-storage", "docker-daemon", "ostree", "tarball"):
+        raise UsageError(f"cannot push to {place[:200]}", f"push to a registry, or to {' '.join(TRANSPORTS)}")
+    full = reference.parse(place.removeprefix(_DOCKER))
+    if full.registry == "localhost":
+        raise UsageError(
+            f"cannot push {full}: its name has no registry", f"say where to: rootless push {name} REGISTRY/NAME:TAG"
+        )
+    return full
+
+
+def _outgoing(engine: Engine, found: Image | ImageList) -> Outgoing | OutgoingIndex:
+    if isinstance(found, Image):
+        return of_store(engine.store, found, _called(found))
+    lists = engine.store.lists
+    here = []
+    for entry in found.document["manifests"]:
+        manifest = lists.manifest(entry)
+        if manifest is not None:
+            descriptor: Descriptor = {key: entry[key] for key in ("mediaType", "digest", "size")}  # type: ignore[assignment]
+            here.append(of_store(engine.store, Image(engine.store.images, descriptor, [])))
+    data = engine.store.blobs.read(found.digest, verify=True)
+    return OutgoingIndex(data, found.media_type, tuple(here), tuple(found.names))
+
+
+def _called(image: Image) -> tuple[str, ...]:
+    return tuple(name for name in image.names if "@" not in name)[:1]
+
+
+def _converted(image: Outgoing | OutgoingIndex, values: Values, directory: str) -> Outgoing | OutgoingIndex:
+    """The image in the format that was asked for."""
+    form = values.get("format")
+    if not form:
+        return image
+    if isinstance(image, OutgoingIndex):
+        raise _is_list("--format")
+    image = compressed(image, directory, everything=False) if _FORMATS[form] else image
+    return converted(image, docker=_FORMATS[form])
+
+
+def _is_list(flag: str) -> UsageError:
+    return UsageError(
+        "cannot change the images of a list: their digests are in it",
+        f"leave out {flag}, or push its images one by one",
+    )
+
+
+# To a registry.
+
+
+def _send_out(
+    engine: Engine,
+    image: Outgoing | OutgoingIndex,
+    full: Reference,
+    how: Recipe,
+    values: Values,
+    progress: Progress,
+    then: Sequence[Then],
+) -> str:
+    """Push from a process of its own, in which credentials are; pass its news on."""
+    options = ConnectionOptions.from_values(values)
+    if values.get("creds"):
+        from rootless.registry.memory import leave_no_core
+
+        leave_no_core()
+    force = values.get("force_compression") is not False
+
+    def work(send: Send) -> None:
+        from rootless.engine.images import push_registry
+        from rootless.engine.images.fetch import confine
+
+        confine(engine.store, options)
+        target = push_registry.target_for(full, push_registry.saying(options, send))
+        with WorkDirectory(engine.store.layout) as directory:
+            ready = _converted(image, values, directory.path)
+            if isinstance(ready, Outgoing):
+                ready = repacked(ready, how, directory.path, lambda layer: not force and target.has(layer))
+            descriptor = push_registry.publish(engine.store, ready, full, target, send, then)
+        send({"kind": "pushed", "digest": descriptor["digest"]})
+
+    digest = ""
+    worker = Worker(work)
+    try:
+        while (messages := worker.receive()) is not None:
+            for message in messages:
+                digest = _told(message, progress) or digest
+    finally:
+        worker.kill()
+    if not digest:
+        raise RootlessError(f"cannot push to {full}: the worker process ended without a result")
+    return digest
+
+
+def _told(message: Message, progress: Progress) -> str:
+    """Pass one message on; the digest, if it is the last."""
+    kind = message["kind"]
+    if kind == "note":
+        progress.note(message["text"])
+    elif kind == "waiting":
+        progress.waiting(message["digest"], message["size"])
+    elif kind == "found":
+        progress.found(message["digest"], message["size"])
+    elif kind == "blob":
+        progress.downloaded(message["digest"], message["done"], message["size"])
+    elif kind == "config":
+        progress.config(message["digest"])
+    elif kind == "recording":
+        progress.recording()
+    return str(message["digest"]) if kind == "pushed" else ""
+
+
+# To a file or a directory.
+
+
+def _write(
+    engine: Engine, image: Outgoing | OutgoingIndex, place: str, how: Recipe, values: Values, progress: Progress
+) -> str:
+    """Write to ``TRANSPORT:PATH[:NAME]``. Only what is asked for is compressed there."""
+    with WorkDirectory(engine.store.layout) as directory:
+        if values.get("compress"):
+            if not place.startswith("dir:") or isinstance(image, OutgoingIndex):
+                raise UsageError("--compress can only be used with an image and a destination of the form dir:PATH")
+            image = compressed(image, directory.path, everything=True)
+        image = _converted(image, values, directory.path)
+        if how.everything and isinstance(image, Outgoing):
+            image = repacked(image, how, directory.path, lambda _: False)
+        digest = destinations.write_image(place, image, engine.store.caller_umask, progress.downloaded)
+    progress.recording()
+    return digest
