@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from rootless.registry import authfile, tls
+from rootless.registry import authfile, multipart, tls
 from rootless.registry.authfile import Credentials
 from rootless.registry.errors import NotFoundAtRegistry, RegistryError, TransientError, UnauthorizedError
 from rootless.registry.headers import parse_challenges, parse_content_range
@@ -57,6 +57,23 @@ class BlobStream:
     def chunks(self) -> Iterator[bytes]:
         """Pieces as they arrive. Raises TransientError when the transfer breaks."""
         return self._answer.chunks()
+
+    def close(self) -> None:
+        """Give up the transfer."""
+        self._answer.close()
+
+
+class PartStream:
+    """Parts of a blob. ``alone``: the server sends one, however many it was asked for."""
+
+    def __init__(self, answer: Answer, parts: Iterator[tuple[int, bytes]], *, alone: bool = False) -> None:
+        self._answer = answer
+        self._parts = parts
+        self.alone = alone
+
+    def parts(self) -> Iterator[tuple[int, bytes]]:
+        """Pieces as they arrive, each with its offset in the blob. Raises TransientError when the transfer breaks."""
+        return self._parts
 
     def close(self) -> None:
         """Give up the transfer."""
@@ -201,6 +218,55 @@ class Registry:
             )
         return BlobStream(answer, 0)
 
+    def ranges(self, digest: str, size: int, wanted: Sequence[tuple[int, int]]) -> PartStream:
+        """Open parts (start, end) of a blob. One try; the server may send fewer, others, or all of it.
+
+        Raises WrongRangeError if it does not do such ranges, and what ``blob`` raises.
+        """
+        path = f"/v2/{self.endpoint.repository}/blobs/{digest}"
+        asked = ",".join(f"{start}-{end - 1}" for start, end in wanted)
+        answer = self._request("GET", path, {"Range": f"bytes={asked}"}, self._pull_scope)
+        if answer.status in (400, 416, 431):
+            answer.close()
+            raise WrongRangeError(f"registry {self.endpoint.host} refused to send parts of a blob")
+        if answer.status != 206:
+            self._expect(answer, 200, digest, blob=True)
+            return PartStream(answer, _counted(answer.chunks(), 0))
+        mark = multipart.boundary(answer.headers.get("Content-Type", ""))
+        if mark is not None:
+            return PartStream(answer, multipart.parts(answer.chunks(), mark, size))
+        answered = parse_content_range(answer.headers.get("Content-Range", ""))
+        if answered is None or answered.total not in (None, size):
+            answer.close()
+            raise WrongRangeError(f"registry {self.endpoint.host} sent another part of a blob than it was asked for")
+        return PartStream(answer, _counted(answer.chunks(), answered.first), alone=True)
+
+    def end_of(self, digest: str, size: int, start: int) -> bytes | None:
+        """The bytes of a blob from ``start`` to its end; None if the server does not do ranges.
+
+        Raises what ``blob`` raises.
+        """
+        return self._retrying(lambda: self._end_of(digest, size, start))
+
+    def _end_of(self, digest: str, size: int, start: int) -> bytes | None:
+        try:
+            stream = self.blob(digest, size, start)
+        except WrongRangeError:
+            return None
+        try:
+            if stream.offset != start:
+                return None
+            found = bytearray()
+            for chunk in stream.chunks():
+                found += chunk
+                if len(found) >= size - start:
+                    break
+        finally:
+            stream.close()
+        if len(found) != size - start:
+            raise TransientError(f"connection to {self.endpoint.host} was cut")
+        return bytes(found)
+
     @property
     def place(self) -> str:
         """Host and repository, as messages name them."""
@@ -259,6 +325,12 @@ class Registry:
             raise UnauthorizedError(f"cannot read {place}: access denied", hint)
         detail = f": {message}" if message and not self._connected().knows(message) else ""
         raise RegistryError(f"cannot read {place}{separator}{what}: registry answered {answer.status}{detail}")
+
+
+def _counted(chunks: Iterator[bytes], offset: int) -> Iterator[tuple[int, bytes]]:
+    for chunk in chunks:
+        yield offset, chunk
+        offset += len(chunk)
 
 
 def error_of(answer: Answer) -> tuple[str, str]:

@@ -18,6 +18,10 @@ PROGRESS_STEP = 2 * 1024 * 1024
 ENOUGH_PROGRESS = 64 * 1024
 
 
+Transfer = Callable[[Registry, BlobWriter, bool], None]
+"""Brings more of a blob, from its writer's offset on; the flag: the server's ranges can be trusted."""
+
+
 class Downloader:
     """Fetches the blobs of one image from the first of ``sources`` that serves them."""
 
@@ -27,23 +31,24 @@ class Downloader:
         self._progress = progress
         self._jobs = Jobs()
 
-    def fetch(self, blobs: Blobs, digest: str, size: int) -> None:
+    def fetch(self, blobs: Blobs, digest: str, size: int, transfer: Transfer | None = None) -> None:
         """Fetch one blob and store it; what another process fetches is waited for. Raises RegistryError, StorageError.
 
         What was received before a failure is kept, and the next fetch, in whatever process, goes on from there.
+        ``transfer`` is another way to bring the bytes, which is left where it fails.
         """
         for number, source in enumerate(self._sources, 1):
             try:
                 try:
-                    return self._fetch_from(source, blobs, digest, size)
+                    return self._fetch_from(source, blobs, digest, size, transfer or self._transfer)
                 except DigestMismatchError as error:
                     source.options.say(f"{error.message}; fetching it again")
-                    return self._fetch_from(source, blobs, digest, size)
+                    return self._fetch_from(source, blobs, digest, size, self._transfer)
             except (RegistryError, DigestMismatchError):
                 if number == len(self._sources):
                     raise
 
-    def _fetch_from(self, source: Registry, blobs: Blobs, digest: str, size: int) -> None:
+    def _fetch_from(self, source: Registry, blobs: Blobs, digest: str, size: int, transfer: Transfer) -> None:
         """One blob from one source, until it is whole: cuts are resumed."""
         backoff = Backoff(source.options.limits, source.options.say, self._jobs.sleep)
         stalls, resume = 0, True
@@ -52,7 +57,7 @@ class Downloader:
                 before = sink.offset
                 try:
                     if not sink.done and (sink.offset < size or size == 0):
-                        self._transfer(source, sink, resume)
+                        (transfer if resume else self._transfer)(source, sink, resume)
                     break
                 except WrongRangeError:
                     # This server's ranges cannot be trusted: read from the start and pass over what we have.
@@ -92,6 +97,12 @@ class Downloader:
             stream.close()
         if sink.offset < size:
             raise TransientError(f"connection to {source.endpoint.host} was cut at {sink.offset} of {size} bytes")
+
+    def step(self, digest: str, done: int, size: int) -> None:
+        """Tell of progress. To be called often: raises Cancelled if the download of another blob failed."""
+        self._jobs.check()
+        if done < size:  # what is whole is told when it is verified
+            self._progress(digest, done, size)
 
     def run(self, jobs: Sequence[Callable[[], None]]) -> None:
         """Run ``jobs`` (each calls ``fetch``) side by side; at the first failure the others stop."""

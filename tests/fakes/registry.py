@@ -28,6 +28,7 @@ NOT_SENT = 144
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
+BOUNDARY = "0a1b2c"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 
@@ -178,6 +179,16 @@ class FakeRegistry:
         return manifest
 
 
+def byteranges(data: bytes, wanted: str) -> bytes:
+    """The body of an answer to a request for several ranges."""
+    body = b""
+    for span in wanted.removeprefix("bytes=").split(","):
+        first, _, last = span.partition("-")
+        head = f"\r\n--{BOUNDARY}\r\nContent-Type: x/y\r\nContent-Range: bytes {first}-{last}/{len(data)}\r\n\r\n"
+        body += head.encode() + data[int(first) : int(last) + 1]
+    return body + f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
 def layer(files: Mapping[str, bytes]) -> bytes:
     """An uncompressed layer archive."""
     out = io.BytesIO()
@@ -285,7 +296,10 @@ def _handler(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:
                 data = data[:-1] + bytes([data[-1] ^ 1])
             wanted = seen.headers.get("range", "")
             headers = {"Content-Type": "application/octet-stream", **reply.headers}
-            if wanted and not reply.ignore_range:
+            if "," in wanted and not reply.ignore_range:
+                headers["Content-Type"] = f"multipart/byteranges; boundary={BOUNDARY}"
+                self._send(206, headers, byteranges(data, wanted), reply)
+            elif wanted and not reply.ignore_range:
                 first, _, last = wanted.removeprefix("bytes=").partition("-")
                 start, end = int(first), int(last or len(data) - 1)
                 headers["Content-Range"] = reply.content_range or f"bytes {start}-{end}/{len(data)}"

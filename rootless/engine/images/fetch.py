@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,13 @@ from rootless.engine.images.worker import Send
 from rootless.errors import RootlessError
 from rootless.registry import memory, registries_conf
 from rootless.registry.client import Document, Registry
-from rootless.registry.download import Downloader
+from rootless.registry.download import Downloader, Transfer
 from rootless.registry.errors import NotFoundAtRegistry, RegistryError, UnauthorizedError
 from rootless.registry.options import ConnectionOptions
 from rootless.registry.registries_conf import RegistriesConf
 from rootless.security.confine import downloader
 from storage import jsonfast, oci, reference
+from storage.archive import chunked
 from storage.errors import StorageError
 from storage.reference import Reference
 from storage.store import Store
@@ -161,12 +163,21 @@ class _Fetcher:
         image_source.check_space(self._store, missing)
         message = image_source.image_message(document.data, document.media_type, manifest, config, self._names())
         send({**message, "index": self._index_digest})
-        downloader.run(
-            [
-                lambda layer=layer: downloader.fetch(blobs, layer["digest"], layer["size"])  # type: ignore[misc]
-                for layer in missing
-            ]
-        )
+        with contextlib.ExitStack() as stack:
+            transfers: dict[str, Transfer] = {}
+            if any(chunked.CHECKSUM in layer.get("annotations", {}) for layer in missing):
+                from rootless.engine.images.partial import Partial
+
+                partial = stack.enter_context(Partial(self._store, self._sources[0], missing))
+                transfers = partial.transfers(downloader, lambda text: send({"kind": "note", "text": text}))
+            downloader.run(
+                [
+                    lambda layer=layer: downloader.fetch(  # type: ignore[misc]
+                        blobs, layer["digest"], layer["size"], transfers.get(layer["digest"])
+                    )
+                    for layer in missing
+                ]
+            )
         blobs.put(document.data)
 
     def _names(self) -> list[str]:

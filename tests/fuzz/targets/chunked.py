@@ -40,9 +40,10 @@ def table(data: bytes) -> None:
     assert at == TAIL
 
 
-def annotations(data: bytes) -> None:
+def layer_annotations(data: bytes) -> None:
     """Annotations of a layer: places within the blob, or nothing."""
-    texts = dict(zip((chunked.CHECKSUM, chunked.POSITION, chunked.TAR_SPLIT_POSITION), data.decode().split("\n")))
+    keys = (chunked.CHECKSUM, chunked.POSITION, chunked.TAR_SPLIT_POSITION)
+    texts = dict(zip(keys, data.decode().split("\n"), strict=False))
     where = chunked_table.positions(texts, TAIL)
     if where is not None:
         assert 0 <= where.tail < where.table.end <= TAIL
@@ -75,6 +76,6 @@ TARGETS = (
         _seed(), b'{"version":1,"entries":[]}', b'{"version":1,"entries":[{"type":"reg","name":"f","size":5,"offset":9,'
         b'"endOffset":99,"chunkSize":2},{"type":"chunk","name":"f","offset":50}]}\0' + _LINES,
     ]),
-    Target(annotations, [b"sha256:" + b"a" * 64 + b"\n100:50:60:1\n158:50:60"], (UnicodeDecodeError,)),
+    Target(layer_annotations, [b"sha256:" + b"a" * 64 + b"\n100:50:60:1\n158:50:60"], (UnicodeDecodeError,)),
     Target(byte_ranges, [byteranges(bytes(1000), "bytes=5-9,100-199"), byteranges(bytes(1000), "bytes=0-999")]),
 )  # fmt: skip
