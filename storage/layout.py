@@ -16,6 +16,8 @@
                                 held)
       names/<name>              link whose target is the container's id
       volumes/<name>/           _data/, volume.json
+      caches/<key>/             data/, name: what RUN --mount=type=cache keeps; locked itself by whoever uses it
+      steps/<key>               what a step of a build made; the directory comes with the first (storage.build_cache)
       tmp/<random>/             half-done work, locked by its maker; *.part: downloads that can be resumed
       trash/<random>            what was deleted and is not yet gone
     RUN/                        0700, $XDG_RUNTIME_DIR/rootless
@@ -46,9 +48,9 @@ class Layout:
     """
 
     __slots__ = (
-        "blobs", "containers", "content_lock", "data", "driver_cache", "engine_run", "events", "format_version",
-        "images", "images_lock", "index", "index_copy", "layers", "links", "map_key", "names", "oci_layout", "reserve",
-        "run", "run_locks", "spare", "tmp", "trash", "volumes",
+        "blobs", "build_cache", "caches", "containers", "content_lock", "data", "driver_cache", "engine_run", "events",
+        "format_version", "images", "images_lock", "index", "index_copy", "layers", "links", "map_key", "names",
+        "oci_layout", "reserve", "run", "run_locks", "spare", "tmp", "trash", "volumes",
     )
 
     def __init__(self, data: str, run: str, map_key: str = "") -> None:
@@ -70,7 +72,9 @@ class Layout:
         self.links = f"{data}/l"
         self.containers = f"{data}/containers"
         self.names = f"{data}/names"
+        self.build_cache = f"{data}/steps"
         self.volumes = f"{data}/volumes"
+        self.caches = f"{data}/caches"
         self.tmp = f"{data}/tmp"
         self.trash = f"{data}/trash"
         self.engine_run = f"{run}/engine"
@@ -143,10 +147,6 @@ class Layout:
     def container_files(self, container_id: str) -> str:
         """Generated files that are bound into a container: hosts, resolv.conf, hostname, passwd, …"""
         return f"{self.containers}/{container_id}/files"
-
-    def container_owners(self, container_id: str) -> str:
-        """The owners that a container with a single id gave to what takes no attribute, see storage.remembered."""
-        return f"{self.containers}/{container_id}/owners"
 
     def container_log(self, container_id: str) -> str:
         """The log of a container in k8s-file form."""

@@ -152,7 +152,8 @@ def start(
         # This process stays, and the command line is full of the caller's paths.
         clear_arguments()
 
-    # 6. The root file system and the mounts in it.
+    # 6. The root file system and the mounts in it; places that are made for them are open to every user.
+    os.umask(0o022)
     site.root = rootfs.attach()
     if volumes:
         from rootless.init.copy_up import fill_volume  # loaded before the fork

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from storage.archive.tar_reader import BLOCK
 
@@ -27,13 +27,15 @@ Segments = Sequence[tuple[int, int]]
 class TarWriter:
     """An archive that is written to the descriptor ``fd``, which stays the caller's.
 
-    ``exact_times``: with fractions of seconds, which costs a record for each entry. Raises OSError.
+    ``exact_times``: with fractions of seconds, which costs a record for each entry. ``mtime`` says which time (ns) a
+    member with a given one gets. Raises OSError.
     """
 
-    __slots__ = ("_buffer", "_exact", "_fd", "_sendfile")
+    __slots__ = ("_buffer", "_exact", "_fd", "_mtime", "_sendfile")
 
-    def __init__(self, fd: int, *, exact_times: bool = False) -> None:
+    def __init__(self, fd: int, *, exact_times: bool = False, mtime: Callable[[int], int] = int) -> None:
         self._fd = fd
+        self._mtime = mtime
         self._buffer = bytearray()
         self._exact = exact_times
         self._sendfile = True
@@ -79,9 +81,9 @@ class TarWriter:
             records.append((b"uid", b"%d" % uid))
         if gid > _LARGEST_ID:
             records.append((b"gid", b"%d" % gid))
-        seconds, fraction = divmod(time_ns, 1_000_000_000)
+        seconds, fraction = divmod(self._mtime(time_ns), 1_000_000_000)
         if not 0 <= seconds <= _LARGEST or (self._exact and fraction):
-            records.append((b"mtime", _time(time_ns if self._exact else seconds * 1_000_000_000)))
+            records.append((b"mtime", _time(seconds * 1_000_000_000 + (fraction if self._exact else 0))))
         for key, value in (xattrs or {}).items():
             records.append((b"SCHILY.xattr." + key, value))
         if records:

@@ -34,6 +34,11 @@ def test_bind(shared_cli: Cli, tmp_path: Path) -> None:
         shared_cli.fails(125, "run", "--rm", "--network=none", "-v", bad, IMAGE, "true")
 
 
+def test_every_user_reaches_a_mount(shared_cli: Cli, tmp_path: Path) -> None:
+    """What is made for its place, and above it, is closed to nobody."""
+    assert shell(shared_cli, f"-u 1000 -v {tmp_path}:/new/place", "stat -c %a /new /new/place | head -1") == "755"
+
+
 def test_changed_owner(shared_cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert shell(shared_cli, f"-u 1000 -v {tmp_path}:/data:U", "stat -c %u /data/file") == "1000"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rootless.engine.containers.rootfs import Source
+    from rootless.engine.containers.user_mounts import Resolved
     from rootless.engine.context import Engine
     from rootless.engine.options.volume import UserMount
     from rootless.idmaps import IdMap
@@ -114,18 +115,46 @@ def _furnish(
     """Fill the directory of a container that has its name: root file system, volumes, files. Its Spec is for later."""
     container_id: str = record["id"]
     directory = engine.store.containers.path(container_id)
-    labelled = _is_labelled(options)
+    labelled = is_labelled(options)
     if labelled:
         from rootless.engine.containers import labels
 
         labels.choose(engine, record)
     mounts = user_mounts.resolve(engine, wanted, directory, durable, created)
     rootfs = _root_file_system(engine, options, source, directory, idmap)
-    hostname = spec_builder.host_name(options, container_id, os.uname().nodename)
+    container = assemble(options, source.config, arguments, record, idmap, network, mounts, directory, rootfs)
+    if labelled:
+        labels.apply(container)
+        for path, how in mounts.relabel:
+            labels.relabel(engine, record, path, how)
+    if mounts.chown:
+        from rootless.engine.containers.chown import give
+
+        give(engine, container, source.image, mounts.chown)
+    if wanted:
+        record["mounts"] = mounts.shown
+        record["anonymous"] = mounts.anonymous
+        engine.store.containers.save(container_id, record, durable)
+    return container
+
+
+def assemble(
+    options: RunOptions,
+    config: Mapping[str, Any],
+    arguments: Sequence[str],
+    record: dict[str, Any],
+    idmap: IdMap,
+    network: Network,
+    mounts: Resolved,
+    directory: str,
+    rootfs: RootfsMount,
+) -> Container:
+    """A container whose record, mounts and root file system are there: its generated files and its Spec are made."""
+    hostname = spec_builder.host_name(options, record["id"], os.uname().nodename)
     taken = {mount["destination"] for mount in mounts.mounts}
     spec, extras = spec_builder.build(
         options,
-        source.config,
+        config,
         arguments,
         spec_builder.Facts(
             idmap=idmap,
@@ -143,23 +172,10 @@ def _furnish(
         extras["account"] = account
     extras["copy_up"] = mounts.copy_up
     extras["files_dir"] = f"{directory}/files"
-    container = Container(container_id, directory, record, spec, extras, rootfs, idmap)
-    if labelled:
-        labels.apply(container)
-        for path, how in mounts.relabel:
-            labels.relabel(engine, record, path, how)
-    if mounts.chown:
-        from rootless.engine.containers.chown import give
-
-        give(engine, container, source.image, mounts.chown)
-    if wanted:
-        record["mounts"] = mounts.shown
-        record["anonymous"] = mounts.anonymous
-        engine.store.containers.save(container_id, record, durable)
-    return container
+    return Container(record["id"], directory, record, spec, extras, rootfs, idmap)
 
 
-def _is_labelled(options: RunOptions) -> bool:
+def is_labelled(options: RunOptions) -> bool:
     """Whether there is anything to do for a security module: most machines have AppArmor or SELinux, or neither."""
     return options.security is not None or any(os.path.exists(path) for path in SECURITY_MODULES)
 

@@ -34,10 +34,11 @@ def profile(record: Mapping[str, Any]) -> tuple[str, str]:
     return apparmor.default()
 
 
-def choose(engine: Engine, record: dict[str, Any]) -> None:
+def choose(engine: Engine, record: dict[str, Any], *, kept: bool = True) -> None:
     """Choose the SELinux labels of a new container and put them into its record as ``selinux``: [processes, files].
 
-    Nothing is put there where it gets none. Raises RootlessError for labels that were asked for and cannot be had.
+    Nothing is put there where it gets none. ``kept``: the record is in the store. Raises RootlessError for labels that
+    were asked for and cannot be had.
     """
     from rootless.security import selinux
 
@@ -55,7 +56,8 @@ def choose(engine: Engine, record: dict[str, Any]) -> None:
             process, files = selinux.labels(asked, selinux.level(record["id"], taken))
             if process and selinux.valid(process) and selinux.valid(files):
                 record["selinux"] = [process, files]
-                engine.store.containers.save(record["id"], record, False)
+                if kept:
+                    engine.store.containers.save(record["id"], record, False)
                 return
         if not asked:
             return

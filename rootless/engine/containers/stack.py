@@ -52,14 +52,19 @@ class Stack:
 
 def of_image(engine: Engine, image: Image) -> Stack:
     """The layers of an image; its own is the topmost."""
-    return Stack([_layer(path) for path in reversed(engine.layers.paths(image.diff_ids))])
+    return of_layers(engine, image.diff_ids)
+
+
+def of_layers(engine: Engine, diff_ids: list[str]) -> Stack:
+    """Layers that are unpacked, given base first; its own is the topmost."""
+    return Stack([_layer(path) for path in reversed(engine.layers.paths(diff_ids))])
 
 
 def of_container(engine: Engine, container: Container) -> Stack:
     """The container's own layer over those of its image, or its copy of these. Raises RootlessError."""
     rootfs = container.rootfs
     shift, root = _shift(engine, container.idmap)
-    given = engine.store.layout.container_owners(container.id) if container.idmap.single() else ""
+    given = f"{container.directory}/owners" if container.idmap.single() else ""
     if rootfs["kind"] == "directory":
         own = union.Tree(rootfs["merged"], union.PLAIN, shift=shift, given=given)
         lower = [_layer(path) for path in reversed(engine.layers.paths(container.record["layers"]))]

@@ -24,11 +24,11 @@ from storage import union
 from storage.archive.pack import Packer
 from storage.archive.tar_reader import REGULAR
 from storage.archive.tar_writer import TarWriter
-from storage.changes import DELETED, Change, changes
+from storage.changes import Change, attributes, changes
 from storage.errors import os_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     from rootless.engine.containers.stack import Stack
     from storage.union import Entry
@@ -48,14 +48,24 @@ class LayerFile(NamedTuple):
     diff_id: str
 
 
-def pack_stack(engine: Engine, stack: Stack, path: str, *, everything: bool = False) -> LayerFile:
+def pack_stack(
+    engine: Engine,
+    stack: Stack,
+    path: str,
+    *,
+    everything: bool = False,
+    places: Container[str] = (),
+    mtime: Callable[[int], int] = int,
+) -> LayerFile:
     """Write the archive of a stack's own changes, or of ``everything`` in it, to the new file ``path``.
 
-    Raises RootlessError, StorageError.
+    ``places`` and ``mtime`` as in :func:`write_changes`. Raises RootlessError, StorageError.
     """
 
     def work(writer: int, send: Send) -> None:
-        odd = engine.in_userns(lambda: _everything(stack, writer) if everything else write_changes(stack, writer))
+        odd = engine.in_userns(
+            lambda: _everything(stack, writer) if everything else write_changes(stack, writer, places, mtime)
+        )
         for line in odd.decode("utf-8", "surrogateescape").split("\0"):
             if line:
                 send({"kind": "odd", "path": line})
@@ -128,22 +138,39 @@ def _everything(stack: Stack, output: int) -> bytes:
     return "".join(odd).encode("utf-8", "surrogateescape")
 
 
-def write_changes(stack: Stack, output: int) -> bytes:
-    """The archive of the changes; returns the paths that cannot be in one, each with a NUL behind."""
+def write_changes(
+    stack: Stack, output: int, places: Container[str] = (), mtime: Callable[[int], int] = int
+) -> bytes:
+    """The archive of the changes; returns the paths that cannot be in one, each with a NUL behind.
+
+    ``places``: paths where something was made for a mount alone. What stands there is left out while it is empty; a
+    directory is kept for what else is in it. ``mtime`` says which time of change (ns) a file with a given one gets.
+    """
     stacks.raise_open_files()
     odd: list[str] = []
-    writer = TarWriter(output)
+    writer = TarWriter(output, mtime=mtime)
     packer = Packer(writer, root=stack.root)
+    held: list[Change] = []
     with union.top(stack.trees[: stack.own]) as upper, union.top(stack.trees[stack.own :]) as lower:
         for change in changes(upper, lower, whole=stack.whole):
+            while held and not change.path.startswith(held[-1].path + "/"):
+                held.pop()
             if _is_odd(change.path, odd):
                 continue
-            if change.kind == DELETED:
+            if change.entry is not None and _is_own_doing(change, places):
+                if change.entry.is_directory:
+                    held.append(change)  # open as long as what is in it comes
+                continue
+            for directory in held:
+                assert directory.entry is not None
+                pack_one(stack, packer, directory.entry)
+            held.clear()
+            if change.entry is not None:
+                pack_one(stack, packer, change.entry)
+            else:
                 head, _, base = change.path.rpartition("/")
                 hidden = f"{head}/{_WHITEOUT}{base}" if head else _WHITEOUT + base
                 writer.add(os.fsencode(hidden), REGULAR, 0, 0, 0, 0)
-            elif change.entry is not None and not _is_own_doing(change):
-                pack_one(stack, packer, change.entry)
     writer.finish()
     return "".join(odd).encode("utf-8", "surrogateescape")
 
@@ -158,16 +185,21 @@ def _is_odd(path: str, odd: list[str]) -> bool:
     return True
 
 
-def _is_own_doing(change: Change) -> bool:
-    """Whether a change is no more than that the engine has made the place of a mount."""
+def _is_own_doing(change: Change, places: Container[str]) -> bool:
+    """Whether a change is no more than that the place of a mount was made, or that something was made in a directory.
+    """
     assert change.entry is not None
-    if change.below is None:
-        return _is_stub(change.path, change.entry.status)
     now, before = change.entry, change.below
+    if before is None:
+        return _is_stub(change.path, now.status, places)
+    if not now.is_directory or not (change.path in _STUBS or change.path in places):
+        return False
     same = now.status.st_mode == before.status.st_mode and now.owner() == before.owner()
-    return change.path in _STUBS and now.is_directory and same
+    return same and (change.path in _STUBS or attributes(now) == attributes(before))
 
 
-def _is_stub(path: str, found: os.stat_result) -> bool:
-    """Whether it is nothing but the place of one of the engine's own mounts."""
-    return path in _STUBS and (stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and not found.st_size))
+def _is_stub(path: str, found: os.stat_result, places: Container[str] = ()) -> bool:
+    """Whether it is nothing but the place of a mount of the engine's own, or among ``places``."""
+    if path not in _STUBS and path not in places:
+        return False
+    return stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and not found.st_size)

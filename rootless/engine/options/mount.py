@@ -23,7 +23,7 @@ _PROPAGATION = frozenset(
 
 def parse_mount(text: str) -> UserMount:
     """One ``--mount``; the type is volume when none is given, as in podman and Docker."""
-    fields = _fields(text)
+    fields = fields_of(text)
     kind = "volume"
     for key, value in fields:
         if key == "type":
@@ -48,8 +48,10 @@ def parse_mount(text: str) -> UserMount:
     return mount
 
 
-def _fields(text: str) -> list[tuple[str, str | None]]:
-    """The comma-separated fields; a field in double quotes may hold commas (CSV, as podman reads it)."""
+def fields_of(text: str, flag: str = "--mount", hint: str = _HINT) -> list[tuple[str, str | None]]:
+    """The comma-separated fields of the value of ``flag``; one in double quotes may hold commas (CSV, as podman reads
+    it). Raises UsageError, with ``hint``.
+    """
     fields: list[str] = [""]
     quoted = False
     for character in text:
@@ -60,13 +62,14 @@ def _fields(text: str) -> list[tuple[str, str | None]]:
         else:
             fields[-1] += character
     if quoted or "\0" in text or not text:
-        raise UsageError(f"cannot use --mount {text[:120]!r}", _HINT)
+        raise UsageError(f"cannot use {flag} {text[:120]!r}", hint)
     pairs: list[tuple[str, str | None]] = []
     for field in fields:
         key, equals, value = field.partition("=")
         if not key.strip():
-            raise UsageError(f"cannot use --mount {text[:120]!r}: it has an empty field", _HINT)
-        pairs.append((key.strip().lower() if key.strip() != "U" else "U", value if equals else None))
+            raise UsageError(f"cannot use {flag} {text[:120]!r}: it has an empty field", hint)
+        key = key.strip()
+        pairs.append((key if key in ("U", "Z") else key.lower(), value if equals else None))
     return pairs
 
 

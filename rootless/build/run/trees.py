@@ -1,0 +1,138 @@
+"""The trees that mounts of a RUN come from: a directory of the host, or the files of an image or a stage."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from rootless.errors import RootlessError
+from rootless.linux.path import O_PATH, open_inside
+from storage import drivers, trees
+from storage.drivers import directories
+from storage.treecopy import TreeCopy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rootless.build.job import Job
+    from rootless.build.state import State
+    from rootless.engine.context import Engine
+
+OVERLAY = "overlay"
+
+
+class Root(NamedTuple):
+    """``directories`` make the tree, topmost first. ``state`` is the image it is of; None for a directory of the host.
+    ``what`` tells people which it is."""
+
+    what: str
+    directories: list[str]
+    state: State | None = None
+
+
+def find(job: Job, word: str, directory: str) -> Root:
+    """The tree that ``from=`` means, '' for the build context. ``directory`` is the step's, for what has to be made.
+
+    Raises RootlessError, StorageError.
+    """
+    if not word:
+        if not job.context:
+            hint = "name where it is by from="
+            raise RootlessError("cannot mount a part of the build context: this build has none", hint)
+        return Root("the build context", [job.context])
+    named = job.directory_of(word)
+    if named:
+        return Root(f"the context {word}", [named])
+    state = job.find(word)
+    layers = job.engine.layers.paths(state.diff_ids)
+    lower = directories.visible(layers, directory)
+    if len(lower) > 1 and job.engine.driver.name != OVERLAY:
+        lower = [flattened(job, state)]
+    return Root(word, lower, state)
+
+
+def flattened(job: Job, state: State) -> str:
+    """All files of an image copied into one directory, once for a stage. Raises StorageError."""
+    name = hashlib.sha256(" ".join(state.diff_ids).encode()).hexdigest()[:32]
+    place = f"{job.work}/tree-{name}"
+    os.makedirs(place, 0o700, exist_ok=True)
+    copying = drivers.copying(job.engine.store.layout, "", job.engine.in_userns)
+    return copying.prepare(place, job.engine.layers.paths(state.diff_ids), ephemeral=True)["merged"]
+
+
+def ignored(job: Job, path: str) -> list[str]:
+    """What in the build context, in the directory ``path`` and below, is no part of it: paths relative to the context.
+
+    Of a directory that is left out as a whole it is the directory alone.
+    """
+    found: list[str] = []
+
+    def visit(directory: str, prefix: str) -> bool:
+        """Whether all in a directory is left out."""
+        everything = True
+        with os.scandir(directory) as entries:
+            children = sorted(entries, key=lambda entry: entry.name)
+        for entry in children:
+            name = f"{prefix}/{entry.name}" if prefix else entry.name
+            mark = len(found)
+            whole = not entry.is_dir(follow_symlinks=False) or visit(entry.path, name)
+            if whole and job.ignored(name):
+                del found[mark:]
+                found.append(name)
+            else:
+                everything = False
+        return everything
+
+    start = f"{job.context}/{path}"
+    if os.path.isdir(start):
+        visit(start, path)
+    return found
+
+
+def whiteouts(root: str, paths: list[str], target: str) -> None:
+    """Make a layer in the new directory ``target`` that hides ``paths`` of ``root``; its directories look the same."""
+    os.mkdir(target, 0o755)
+    above = {""} | {path[: i] for path in paths for i, character in enumerate(path) if character == "/"}
+    for directory in sorted(above):
+        os.makedirs(f"{target}/{directory}", exist_ok=True)
+    for path in paths:
+        os.mknod(f"{target}/{path}", stat.S_IFCHR, 0)  # the kernel lets everybody make a whiteout
+    for directory in sorted(above, reverse=True):
+        found = os.stat(f"{root}/{directory}")
+        os.chmod(f"{target}/{directory}", found.st_mode & 0o7777)
+        os.utime(f"{target}/{directory}", ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def copied(engine: Engine, root: str, path: str, target: str, without: Iterable[str] = ()) -> str:
+    """Copy what ``path`` leads to in ``root``, as a container sees both, into the new directory ``target``.
+
+    ``without``: paths below ``root`` that are left out. The path of the copy below ``target``. Raises RootlessError.
+    """
+    os.mkdir(target, 0o755)
+
+    def work() -> bytes:
+        top = os.open(root, O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        found = open_inside(top, path or ".")
+        base = os.readlink(f"/proc/self/fd/{top}")
+        true = os.readlink(f"/proc/self/fd/{found}")[len(base) :].strip("/")
+        if stat.S_ISDIR(os.fstat(found).st_mode):
+            TreeCopy(flatten=False).copy(f"/proc/self/fd/{found}/.", target)
+            for name in without:
+                if name.startswith(f"{true}/" if true else ""):
+                    trees.delete(f"{target}/{name[len(true) :].strip('/')}")
+            return b""
+        if true in without:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        copy = f"{target}/file"
+        shutil.copyfile(f"/proc/self/fd/{found}", copy)
+        shutil.copystat(f"/proc/self/fd/{found}", copy)
+        return b"file"
+
+    try:
+        return engine.in_userns(work).decode()
+    except OSError as error:
+        raise RootlessError(f"cannot mount {path or '/'}: {error.strerror}") from None
