@@ -160,6 +160,31 @@ class Level:
             hidden |= here
         return found
 
+    def find(self, name: str) -> Entry | None:
+        """The one entry of that name, without a look at the others; None if there is none. Raises OSError."""
+        found: Entry | None = None
+        for tree, fd in self.parts:
+            hides = tree.marks == FUSE and _exists(fd, _FUSE_WHITEOUT + name)
+            if tree.marks == FUSE and name.startswith(_FUSE_WHITEOUT):
+                continue
+            try:
+                status = os.lstat(name, dir_fd=fd)
+            except FileNotFoundError:
+                if hides:
+                    break
+                continue
+            if tree.marks != PLAIN and _is_whiteout(status):
+                break
+            if found is None:
+                found = Entry(tree, fd, name, f"{self.path}/{name}" if self.path else name, status)
+            elif stat.S_ISDIR(status.st_mode):
+                found.below.append((tree, fd))
+            else:
+                break
+            if hides or not found.is_directory:
+                break
+        return found
+
     def descend(self, entry: Entry) -> Level:
         """Open a directory among ``entries``. Raises OSError if it is none any more."""
         parts: list[tuple[Tree, int]] = []

@@ -81,15 +81,9 @@ def resolve(root: int, user: User) -> Identity:
     if uid is not None:
         name, home, gid = _account(passwd, uid)
     else:
-        for record in _records(passwd, 4):
-            if record[0] == who:
-                uid, gid = int(record[2]), _gid(record[3])
-                name, home = who, record[5] if len(record) > 5 else ""
-                break
-        else:
-            raise RootlessError(
-                f"unable to find user {who}: no matching entries in passwd file", exit_code=_CANNOT_INVOKE
-            )
+        record = _named(passwd, who)
+        uid, gid = int(record[2]), _gid(record[3])
+        name, home = who, record[5] if len(record) > 5 else ""
     supplementary: list[int] = []
     if group:
         number = _number(group, "group")
@@ -109,6 +103,31 @@ def resolve(root: int, user: User) -> Identity:
 
 def _gid(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 11 else 0
+
+
+def owner(passwd: bytes, groups: bytes, text: str) -> tuple[int, int]:
+    """(uid, gid) of ``USER[:GROUP]`` by the content of a passwd(5) and a group(5) file. Raises ``RootlessError``.
+
+    A user without a group has that of the passwd file; a number that is not in it is its own group's too.
+    """
+    who, _, group = text.partition(":")
+    uid, gid = (_number(who, "user"), None) if who else (0, 0)
+    if uid is None:
+        record = _named(passwd, who)
+        uid, gid = int(record[2]), _gid(record[3])
+    elif who:
+        gid = next((_gid(record[3]) for record in _records(passwd, 4) if record[2] == str(uid)), uid)
+    if group:
+        gid = _number(group, "group")
+        return uid, _group(groups, group) if gid is None else gid
+    return uid, gid or 0
+
+
+def _named(passwd: bytes, name: str) -> list[str]:
+    for record in _records(passwd, 4):
+        if record[0] == name:
+            return record
+    raise RootlessError(f"unable to find user {name}: no matching entries in passwd file", exit_code=_CANNOT_INVOKE)
 
 
 def _account(passwd: bytes, uid: int) -> tuple[str, str, int]:

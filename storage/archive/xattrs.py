@@ -77,18 +77,19 @@ def sort_out(xattrs: dict[bytes, bytes]) -> tuple[dict[bytes, bytes], dict[bytes
     return real, recorded
 
 
-def read(path: str) -> dict[bytes, bytes]:
+def read(path: str | int) -> dict[bytes, bytes]:
     """The attributes of a file that mean something elsewhere: those of users, its capabilities and its ACLs.
 
-    A link at ``path`` is not followed. Attributes of overlay file systems are never among them: a container may have
+    ``path`` may be an open descriptor. A link is not followed. Attributes of overlay file systems are never among them: a container may have
     set them. Nothing where the file system has none.
     """
     found: dict[bytes, bytes] = {}
+    follow = isinstance(path, int)
     try:
-        for name in os.listxattr(path, follow_symlinks=False):
+        for name in os.listxattr(path, follow_symlinks=follow):
             key = os.fsencode(name)
             if key == _CAPABILITY or (key.startswith(_REAL) and not is_steering(key)):
-                found[key] = os.getxattr(path, name, follow_symlinks=False)
+                found[key] = os.getxattr(path, name, follow_symlinks=follow)
     except OSError:
         return found
     return found
