@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rootless.cli import render
 from rootless.errors import UsageError
 
-Values = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Values = dict[str, Any]
 
 HEADINGS = ["TRANSPORT", "NAME", "TYPE", "ID", "STORE"]
 
