@@ -26,6 +26,9 @@ POSITION = "io.github.containers.zstd-chunked.manifest-position"
 TAR_SPLIT_POSITION = "io.github.containers.zstd-chunked.tarsplit-position"
 """Annotation: ``offset:length:uncompressed length`` of the tar-split."""
 
+_PREFIX = "io.github.containers."
+_OLD_PREFIX = "io.containers."  # of podman before 4.4
+
 TABLE_TYPE = 1
 FRAME_HEADER = 8
 """Bytes in front of the data of a skippable frame."""
@@ -33,6 +36,11 @@ FRAME_HEADER = 8
 _SKIPPABLE = b"\x50\x2a\x4d\x18"
 _FOOTER = struct.Struct("<7Q8s")
 _MAGIC = b"GNUlInUx"
+
+
+def annotation(annotations: dict[str, str], key: str) -> str:
+    """One of those annotations, or what older programs called it; '' where there is none."""
+    return annotations.get(key) or annotations.get(key.replace(_PREFIX, _OLD_PREFIX), "")
 
 
 def skippable(data: bytes) -> bytes:

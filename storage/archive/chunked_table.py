@@ -68,11 +68,11 @@ class Positions(NamedTuple):
 
 def positions(annotations: dict[str, str], size: int) -> Positions | None:
     """Where the table of a blob of ``size`` bytes is; None if the annotations do not say so, or nothing possible."""
-    checksum = annotations.get(chunked.CHECKSUM)
-    table = _extent(annotations.get(chunked.POSITION, ""), 4, size)
+    checksum = chunked.annotation(annotations, chunked.CHECKSUM)
+    table = _extent(chunked.annotation(annotations, chunked.POSITION), 4, size)
     if not is_digest(checksum) or table is None:
         return None
-    tar_split = _extent(annotations.get(chunked.TAR_SPLIT_POSITION, ""), 3, size)
+    tar_split = _extent(chunked.annotation(annotations, chunked.TAR_SPLIT_POSITION), 3, size)
     tail = min(extent.offset for extent in (table, tar_split) if extent is not None) - chunked.FRAME_HEADER
     if tail < 0 or (tar_split is not None and tar_split.offset < table.end and table.offset < tar_split.end):
         return None

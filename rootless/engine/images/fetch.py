@@ -165,7 +165,7 @@ class _Fetcher:
         send({**message, "index": self._index_digest})
         with contextlib.ExitStack() as stack:
             transfers: dict[str, Transfer] = {}
-            if any(chunked.CHECKSUM in layer.get("annotations", {}) for layer in missing):
+            if any(chunked.annotation(layer.get("annotations", {}), chunked.CHECKSUM) for layer in missing):
                 from rootless.engine.images.partial import Partial
 
                 partial = stack.enter_context(Partial(self._store, self._sources[0], missing))

@@ -92,7 +92,7 @@ class Partial:
 
 
 def _is_chunked(layer: Descriptor) -> bool:
-    return chunked.CHECKSUM in layer.get("annotations", {})
+    return bool(chunked.annotation(layer.get("annotations", {}), chunked.CHECKSUM))
 
 
 def _own_blobs(store: Store, without: Iterable[str]) -> Iterator[tuple[str, Descriptor]]:
