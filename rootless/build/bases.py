@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 from rootless.build.configure import DEFAULT_PATH
 from rootless.build.state import BuiltLayer, State
 from rootless.engine.images import platform as platforms
+from rootless.engine.images.names import name_of
 from rootless.engine.images.resolve import resolve
+from rootless.errors import NotFoundError
+from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
     from storage.images import Image
 
 SCRATCH = "scratch"
+BASE_NAME = "org.opencontainers.image.base.name"
+BASE_DIGEST = "org.opencontainers.image.base.digest"
+"""Annotations of a manifest (image-spec annotations.md)."""
 # Of the image that was taken, and of nothing that is made of it.
 _OWN = frozenset(("created", "rootfs", "history", "container", "container_config", "docker_version", "id"))
 _PULLING = ("authfile", "cert_dir", "tls_verify", "creds", "retry", "retry_delay", "quiet")
@@ -38,11 +44,21 @@ def of_image(engine: Engine, name: str, policy: str, values: Mapping[str, Any], 
     asked = {key: values[key] for key in _PULLING if key in values}
     if platform:
         asked["platform"] = platform
-    return state_of(resolve(engine, name, policy, asked))
+    return _state_of(resolve(engine, name, policy, asked), name)
 
 
-def state_of(image: Image) -> State:
-    """The state that an image is."""
+def _state_of(image: Image, word: str) -> State:
+    """The state that an image is, which the user calls ``word``."""
     layers = tuple(BuiltLayer(layer, diff_id) for layer, diff_id in zip(image.layers, image.diff_ids, strict=True))
     config = {key: value for key, value in image.config.items() if key not in _OWN}
-    return State(config, layers, tuple(image.config.get("history") or ()))
+    own = image.manifest.get("annotations") or {}
+    annotations = {**own, BASE_NAME: _name(image, word), BASE_DIGEST: image.digest}
+    return State(config, layers, tuple(image.config.get("history") or ()), len(layers), annotations)
+
+
+def _name(image: Image, word: str) -> str:
+    """The one of an image's names that ``word`` means; '' if it is none."""
+    try:
+        return name_of(image, word)
+    except (NotFoundError, StorageError):
+        return ""

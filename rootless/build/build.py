@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rootless.build import output
 from rootless.build.bases import SCRATCH, of_image, scratch
@@ -21,10 +21,11 @@ from rootless.build.graph import find, needed, plan, target
 from rootless.build.inputs import Inputs
 from rootless.build.job import Job
 from rootless.build.options import BuildOptions
+from rootless.build.results import Results
 from rootless.build.stage import Stage
 from rootless.build.state import BuiltLayer, State
 from rootless.build.variables import Arguments, of_platforms
-from rootless.engine.images.names import local_name
+from rootless.engine.events import note
 from rootless.engine.images.worker import Worker, ready
 from storage import gc
 from storage.work import WorkDirectory
@@ -40,14 +41,23 @@ if TYPE_CHECKING:
     from storage.images import Image
 
 
-def build(engine: Engine, values: Mapping[str, Any], context: str, screen: Screen) -> Image:
-    """Build what the command line asks for; the (last) image.
+class Built(NamedTuple):
+    """What came of a build: an image for each platform, in their order, and the names of it, or of the list of them."""
+
+    images: list[Image]
+    names: list[str]
+
+
+def build(engine: Engine, values: Mapping[str, Any], context: str, screen: Screen) -> Built:
+    """Build what the command line asks for.
 
     ``context`` is the word for the build context, '' for none. Raises RootlessError, StorageError: then nothing of this
     build is left but the steps that were finished, for the next one.
     """
     options = BuildOptions(values)
-    names = [local_name(name) for name in values.get("tag") or ()]
+    results = Results(values)
+    several = len(options.platforms) > 1
+    images: list[Image] = []
     try:
         with (
             gc.adding(engine.store.layout),
@@ -57,16 +67,20 @@ def build(engine: Engine, values: Mapping[str, Any], context: str, screen: Scree
             file = parse(inputs.containerfile, inputs.name)
             for platform in options.platforms:
                 state = _Build(engine, options, inputs, file, platform, screen).run()
-                screen.committing(names)
-                image = output.store(engine, output.finished(state, options), options, names)
-                for name in names:
-                    screen.named(name)
+                screen.committing(results.names)
+                state = output.finished(engine, state, options, work.path)
+                image = output.store(engine, state, options, [] if several else results.names)
+                images.append(image)
+                results.write(engine, state, image)
+            results.finish(engine, images, screen)
     except BaseException:
         gc.sweep(engine.store, engine.delete_tree)
         raise
     finally:
         screen.close()
-    return image
+    for image in images:
+        note(engine, "image", "build", image.id, {"name": results.names[0] if results.names else ""})
+    return Built(images, results.names)
 
 
 class _Build:
@@ -146,12 +160,13 @@ class _Build:
             job = Job(
                 engine, self._options.values, work=work.path, context=self._inputs.directory, platform=platform,
                 find=lambda word: self._find(entry, word, platform), directory_of=self._inputs.directory_of,
-                ignored=self._inputs.ignored, epoch=self._options.epoch, mtime=self._options.mtime,
+                ignored=self._inputs.ignore.excludes, enters=self._inputs.ignore.enters,
+                epoch=self._options.epoch, mtime=self._options.mtime,
                 write=lambda data: send({"kind": "output", "data": data.decode("latin-1")}),
             )  # fmt: skip
             stage = Stage(job, entry, self._options, self._cache, self._inherited, self._file.escape, send)
             state = stage.run()
-        send({"kind": "state", "config": state.config, "layers": state.layers, "history": state.history})
+        send({"kind": "state", **state._asdict(), "annotations": dict(state.annotations)})
 
     def _find(self, entry: StagePlan, word: str, platform: str) -> State:
         """What a name means in a stage: a named context, another stage, or an image."""
@@ -169,7 +184,10 @@ class _Build:
         kind = message["kind"]
         if kind == "state":
             layers = tuple(BuiltLayer(descriptor, diff_id) for descriptor, diff_id in message["layers"])
-            self._states[stage] = State(message["config"], layers, tuple(message["history"]))
+            history = tuple(message["history"])
+            self._states[stage] = State(
+                message["config"], layers, history, message["inherited"], message["annotations"]
+            )
         elif kind == "step":
             self._screen.step(stage, message["number"], message["total"], message["text"])
         elif kind == "output":

@@ -48,7 +48,7 @@ class Cache:
         layer = BuiltLayer(record.layer, record.diff_id)
         if not is_there(self._engine, layer):
             return None
-        return State(state.config, (*state.layers, layer), history)
+        return state._replace(layers=(*state.layers, layer), history=history)
 
     def keep(self, key: str, before: State, after: State) -> None:
         """Remember what a step made of the state ``before``. Its layer must be in the store."""

@@ -24,7 +24,8 @@ class Inputs:
     """The inputs of a build, open while in ``with``.
 
     ``containerfile`` and ``name``: the file's bytes, and what errors call it. ``directory``: that of the context ('':
-    there is none). ``work`` is a directory for what has to be fetched or unpacked.
+    there is none); ``ignore`` tells what is no part of it. ``work`` is a directory for what has to be
+    fetched or unpacked.
     """
 
     def __init__(self, engine: Engine, values: Mapping[str, Any], context: str, work: str) -> None:
@@ -32,7 +33,7 @@ class Inputs:
         self._named = _named(values.get("build_context") or ())
         self.directory = os.path.abspath(context or ".")
         self.containerfile, self.name = self._file()
-        self.ignored = self._ignore().excludes
+        self.ignore = self._ignore()
 
     def __enter__(self) -> Inputs:
         return self

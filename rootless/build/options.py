@@ -59,6 +59,7 @@ class BuildOptions:
         self.without_variables = frozenset(values.get("unsetenv") or ())
         self.without_labels = frozenset(values.get("unsetlabel") or ())
         self.without_annotations = frozenset(values.get("unsetannotation") or ())
+        self.inherits_annotations = values.get("inherit_annotations") is not False
         self.inherits_labels = values.get("inherit_labels") is not False
         self.has_history = not values.get("omit_history")
         self.platforms = _platforms(values)

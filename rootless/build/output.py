@@ -1,24 +1,19 @@
-"""From the last state to an image in the store, or to files."""
+"""From the last state to an image in the store."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rootless.build.bases import BASE_DIGEST, BASE_NAME
 from storage import jsonfast, oci
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rootless.build.options import BuildOptions
     from rootless.build.state import State
     from rootless.engine.context import Engine
     from storage.images import Image
-    from storage.oci import Descriptor, Manifest
+    from storage.oci import Manifest
 
-_AS_DOCKER = {
-    oci.LAYER: oci.DOCKER_LAYER, oci.LAYER_GZIP: oci.DOCKER_LAYER_GZIP,
-    oci.LAYER_ZSTD: "application/vnd.docker.image.rootfs.diff.tar.zstd",
-}  # fmt: skip
 _FIRST = ("created", "author", "architecture", "variant", "os", "os.version", "os.features", "config")
 
 
@@ -34,8 +29,11 @@ def configuration(state: State, *, history: bool = True) -> bytes:
     return jsonfast.dumps(found).encode()
 
 
-def finished(state: State, options: BuildOptions) -> State:
-    """The state with what the command line puts over the Containerfile: labels, and variables taken away."""
+def finished(engine: Engine, state: State, options: BuildOptions, work: str) -> State:
+    """The state with what the command line puts over the Containerfile: one layer for many, labels, variables.
+
+    ``work`` is a directory for a new layer. Raises RootlessError, StorageError.
+    """
     settings = dict(state.settings)
     if options.labels:
         settings["Labels"] = {**(settings.get("Labels") or {}), **options.labels}
@@ -43,7 +41,42 @@ def finished(state: State, options: BuildOptions) -> State:
         settings["Env"] = [
             entry for entry in settings.get("Env") or () if entry.partition("=")[0] not in options.without_variables
         ]
-    return state._replace(config={**state.config, "config": settings})
+    state = state._replace(config={**state.config, "config": settings})
+    if not options.layers:
+        state = _squashed(engine, state, options, work)
+    return state
+
+
+def _squashed(engine: Engine, state: State, options: BuildOptions, work: str) -> State:
+    """The state with one layer for those that were made here, or (``squash_all``) for all."""
+    from rootless.build.layers import keep
+    from rootless.engine.containers.stack import of_layers
+    from rootless.engine.images.layerfile import pack_stack
+
+    kept = 0 if options.squash_all else state.inherited
+    if len(state.layers) - kept < 2 and not (options.squash_all and state.layers):
+        return state
+    stack = of_layers(engine, state.diff_ids)
+    stack.own = len(state.layers) - kept
+    file = pack_stack(engine, stack, f"{work}/squashed", everything=not kept, mtime=options.mtime)
+    layer = keep(engine, file, state.diff_ids[:kept])
+    below = [entry for entry in state.history[: _entries(state, kept)] if not options.squash_all]
+    steps = [{**entry, "empty_layer": True} for entry in state.history[len(below) :]]
+    if options.squash_all or not steps:
+        steps = steps[-1:] or [{"created": options.now()}]
+    steps[-1].pop("empty_layer", None)
+    return state._replace(layers=(*state.layers[:kept], layer), history=(*below, *steps))
+
+
+def _entries(state: State, layers: int) -> int:
+    """How many entries of the history are those of the lowest ``layers`` and what follows without a layer."""
+    count = 0
+    for number, entry in enumerate(state.history):
+        if not entry.get("empty_layer"):
+            if count == layers:
+                return number
+            count += 1
+    return len(state.history)
 
 
 def store(engine: Engine, state: State, options: BuildOptions, names: list[str]) -> Image:
@@ -51,24 +84,36 @@ def store(engine: Engine, state: State, options: BuildOptions, names: list[str])
 
     Whoever calls this holds ``gc.adding``.
     """
+    from rootless.engine.images.transports.outgoing import as_kind
+
     blobs = engine.store.blobs
     document = configuration(state, history=options.has_history)
     oci.check_config(jsonfast.loads(document))
     manifest_type = oci.DOCKER_MANIFEST if options.docker else oci.MANIFEST
+    layers = [layer.descriptor for layer in state.layers]
     manifest: Manifest = {
         "schemaVersion": 2,
         "mediaType": manifest_type,
         "config": blobs.put(document, oci.DOCKER_CONFIG if options.docker else oci.CONFIG),
-        "layers": [_layer(layer.descriptor, options.docker) for layer in state.layers],
+        "layers": [
+            as_kind({"mediaType": layer["mediaType"], "digest": layer["digest"], "size": layer["size"]}, options.docker)
+            for layer in layers
+        ],
     }
-    if options.annotations and not options.docker:
-        manifest["annotations"] = options.annotations
+    annotations = _annotations(state, options)
+    if annotations and not options.docker:
+        manifest["annotations"] = annotations
     put = blobs.put(jsonfast.dumps(manifest).encode(), manifest_type)
     return engine.store.images.add(put["digest"], put["size"], manifest_type, names)
 
 
-def _layer(layer: Descriptor, docker: bool) -> Descriptor:
-    """The layer under the media type that manifests of the format use."""
-    types: Mapping[str, str] = _AS_DOCKER if docker else {value: key for key, value in _AS_DOCKER.items()}
-    media_type = types.get(layer["mediaType"], layer["mediaType"])
-    return {"mediaType": media_type, "digest": layer["digest"], "size": layer["size"]}
+def _annotations(state: State, options: BuildOptions) -> dict[str, str]:
+    """Those of the manifest: of the base, if they are wanted, and of the command line."""
+    found = {
+        key: value for key, value in state.annotations.items()
+        if options.inherits_annotations or key in (BASE_NAME, BASE_DIGEST)
+    }  # fmt: skip
+    return {
+        key: value for key, value in {**found, **options.annotations}.items()
+        if key not in options.without_annotations
+    }  # fmt: skip

@@ -129,12 +129,10 @@ class Stage:
         from rootless.build.workdir import make_directory
 
         path = directory_below(state.settings, step.path)
-        before = state
-        made = self._layered(
-            state._replace(config=configure(state.config, step, cmd_is_own=self._cmd_is_own)), step,
-            COMMENT + step.origin.text, {"path": path}, lambda: make_directory(self._job, before, path),
-        )  # fmt: skip
-        return made
+        after = state._replace(config=configure(state.config, step, cmd_is_own=self._cmd_is_own))
+        return self._layered(
+            after, step, COMMENT + step.origin.text, {}, lambda: make_directory(self._job, state, path)
+        )
 
     def _layered(
         self, state: State, step: Instruction, created_by: str, reads: Mapping[str, Any],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -22,11 +23,15 @@ class State(NamedTuple):
 
     ``config`` is an image configuration (image-spec config.md) without ``rootfs`` and ``history``; ``layers`` are base
     first; ``history`` has the entries of the configuration. All layers are unpacked with the engine's default id map.
+    ``inherited``: how many of the layers, the lowest, are those of an image that was not built here; ``annotations``:
+    those of its manifest, and what tells which it was.
     """
 
     config: Mapping[str, Any]
     layers: tuple[BuiltLayer, ...] = ()
     history: tuple[Mapping[str, Any], ...] = ()
+    inherited: int = 0
+    annotations: Mapping[str, str] = MappingProxyType({})
 
     @property
     def settings(self) -> Mapping[str, Any]:

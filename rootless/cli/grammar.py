@@ -383,6 +383,10 @@ COMMANDS: dict[str, Entry] = {
     "volume prune": ("volumes:prune", True, 0, 0, {
         "--force": "bool", "-f": "--force", "--filter": "list",
     }),
+    "volume export": ("volumes:export", True, 1, 1, {
+        "--output": "text", "-o": "--output",
+    }),
+    "volume import": ("volumes:import_archive", True, 2, 2, {}),
     "info": ("system:info", True, 0, 0, {
         "--format": "text", "-f": "--format",
     }),

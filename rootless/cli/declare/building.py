@@ -34,6 +34,7 @@ RESULT = panel(
     text("--format", help="Format of the image: oci (the default) or docker.", metavar="oci|docker"),
     text("--manifest", help="Add the image to this image list, which is made if there is none.", metavar="NAME"),
     many("--annotation", help="Annotation of the image's manifest.", metavar="KEY=VALUE"),
+    flag("--inherit-annotations", help="Keep the annotations of the base image (on unless =false)."),
     many("--unsetannotation", help="Leave out this annotation.", metavar="KEY"),
     many("--label", help="Label of the image.", metavar="KEY[=VALUE]"),
     many("--unsetlabel", help="Leave out this label of the base image.", metavar="KEY"),
