@@ -17,7 +17,7 @@ _FIRST_READ = 1 << 15
 _NEXT_READ = 1 << 20
 
 
-def write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes | memoryview) -> None:
     """Write the whole of ``data`` to ``fd``."""
     view = memoryview(data)
     while view:

@@ -6,7 +6,8 @@ import os
 
 from rootless.cli import render
 from rootless.engine.context import open_engine
-from rootless.errors import RootlessError, UsageError
+from rootless.engine.outfile import new_file
+from rootless.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,23 +82,9 @@ def export(values: Values, args: list[str], global_values: Values) -> int:
     if ":" in path:
         raise UsageError(f"invalid filename (should not contain ':') {path!r}")
     engine.store.containers.find(name)  # before the file is made
-    fd = _create(engine, path)
-    try:
+    with new_file(path, engine.store.caller_umask) as fd:
         export_container(engine, name, fd)
-    finally:
-        os.close(fd)
     return 0
-
-
-def _create(engine: Engine, path: str) -> int:
-    """Open a file of the user's for writing; it gets the mode that the user's umask leaves it."""
-    ours = os.umask(engine.store.caller_umask)
-    try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise RootlessError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        os.umask(ours)
 
 
 def commit(values: Values, args: list[str], global_values: Values) -> int:
@@ -107,11 +94,8 @@ def commit(values: Values, args: list[str], global_values: Values) -> int:
     engine = open_engine(global_values)
     found = commit_container(engine, args[0].removeprefix("/"), args[1] if len(args) > 1 else "", values)
     if values.get("iidfile"):
-        fd = _create(engine, values["iidfile"])
-        try:
+        with new_file(values["iidfile"], engine.store.caller_umask) as fd:
             os.write(fd, found.encode())
-        finally:
-            os.close(fd)
     render.line(found)
     return 0
 

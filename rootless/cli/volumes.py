@@ -5,6 +5,7 @@ from __future__ import annotations
 from rootless.cli import render
 from rootless.engine import volumes
 from rootless.engine.context import open_engine
+from rootless.errors import RootlessError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,4 +75,48 @@ def prune(values: Values, args: list[str], global_values: Values) -> int:
         return 0
     for name in volumes.prune(open_engine(global_values), values):
         render.line(name)
+    return 0
+
+
+def export(values: Values, args: list[str], global_values: Values) -> int:
+    """``volume export``: an archive, to a file or to standard output."""
+    import os
+
+    from rootless.engine.outfile import new_file
+    from rootless.engine.volume_archive import export as export_volume
+
+    engine = open_engine(global_values)
+    path = values.get("output")
+    if path:
+        engine.store.volumes.find(args[0])  # before the file is made
+        with new_file(path, engine.store.caller_umask) as fd:
+            export_volume(engine, args[0], fd, path)
+    elif os.isatty(1):
+        raise UsageError("refusing to write an archive to a terminal", "use --output, or redirect standard output")
+    else:
+        export_volume(engine, args[0], 1, "standard output")
+    return 0
+
+
+def import_archive(values: Values, args: list[str], global_values: Values) -> int:
+    """``volume import``: prints nothing."""
+    import os
+
+    from rootless.engine.volume_archive import import_archive as import_into
+
+    engine = open_engine(global_values)
+    name, path = args[0], args[1]
+    if path == "-":
+        if os.isatty(0):
+            raise UsageError("cannot read an archive from a terminal", "name a file, or redirect standard input")
+        import_into(engine, name, 0, "standard input")
+        return 0
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise RootlessError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        import_into(engine, name, fd, path)
+    finally:
+        os.close(fd)
     return 0

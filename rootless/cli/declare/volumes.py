@@ -67,4 +67,20 @@ COMMANDS = (
             PRUNE_FILTER,
         ),
     ),
+    Command(
+        ("volume export",),
+        "volumes:export",
+        "Write what is in a volume as a tar archive.",
+        (text("--output", "-o", help="Write to this file, not to standard output.", metavar="FILE"),),
+        Arguments("VOLUME", 1, 1, volumes),
+        examples=("rootless volume export -o data.tar data",),
+    ),
+    Command(
+        ("volume import",),
+        "volumes:import_archive",
+        "Put what is in a tar archive into a volume.",
+        (),
+        Arguments("VOLUME FILE|-", 2, 2, volumes),
+        examples=("rootless volume export old | rootless volume import new -",),
+    ),
 )

@@ -13,6 +13,7 @@ from rootless.engine.images.transports import TRANSPORTS, destinations
 from rootless.engine.images.transports.outgoing import Outgoing, OutgoingIndex, converted, of_store
 from rootless.engine.images.transports.relayered import compressed
 from rootless.engine.images.worker import Message, Send, Worker
+from rootless.engine.outfile import new_file
 from rootless.engine.progress import Progress
 from rootless.errors import NotFoundError, RootlessError, UsageError
 from rootless.registry.options import ConnectionOptions
@@ -59,7 +60,7 @@ def push(
     finally:
         progress.close()
     if digest_file:
-        with destinations.new_file(digest_file, engine.store.caller_umask) as fd:
+        with new_file(digest_file, engine.store.caller_umask) as fd:
             atomic.write_all(fd, digest.encode())
     note(engine, "image", "push", found.id, {"name": place.removeprefix(_DOCKER)})
     return digest
@@ -74,7 +75,7 @@ def _check(values: Values) -> None:
     if values.get("disable_content_trust") is False:
         raise UsageError("cannot use --disable-content-trust=false: there is no content trust of Docker's here")
     if values.get("remove_signatures") is False:
-        raise UsageError("cannot use --remove-signatures=false", "the store keeps no signatures that an image came with")
+        raise UsageError("cannot use --remove-signatures=false", "the store keeps no signatures of registries")
 
 
 def _name_of(found: Image | ImageList, text: str) -> str:

@@ -11,6 +11,7 @@ from rootless.engine.images import names as image_names
 from rootless.engine.images.transports import destinations
 from rootless.engine.images.transports.outgoing import Outgoing, Report, converted, of_store
 from rootless.engine.images.transports.relayered import compressed, uncompressed
+from rootless.engine.outfile import new_file
 from rootless.engine.progress import Progress
 from rootless.errors import UsageError
 from storage.work import WorkDirectory
@@ -64,7 +65,7 @@ def save(engine: Engine, names: list[str], values: Mapping[str, Any], output: in
                     image = converted(image, docker=True)
                 images.append(image)
             if path and form.endswith("-archive"):
-                with destinations.new_file(path, engine.store.caller_umask) as fd:
+                with new_file(path, engine.store.caller_umask) as fd:
                     _write(form, fd, path, images, 0, progress)
             else:
                 umask = engine.store.caller_umask

@@ -5,15 +5,12 @@ A file appears when it is whole. Into a directory the documents that name the bl
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 from rootless.engine.images.transports import TRANSPORTS, write_dir
 from rootless.engine.images.transports.outgoing import Outgoing, OutgoingIndex, Report, no_report
-from rootless.engine.images.transports.sinks import DirectorySink, TarSink, cannot_write
+from rootless.engine.images.transports.sinks import DirectorySink, TarSink
 from rootless.engine.images.transports.write_docker import DockerArchiveWriter
 from rootless.engine.images.transports.write_layout import LayoutWriter
+from rootless.engine.outfile import new_file, with_umask
 from rootless.errors import RootlessError, UsageError
 from storage import oci, reference
 
@@ -31,7 +28,7 @@ def write_image(
     if transport == "oci":
         return write_layout_directory(path, [(image, (name,) if name else ())], umask, report)[0]
     if transport == "dir":
-        with _umask(umask):
+        with with_umask(umask):
             sink = DirectorySink(path)
             try:
                 return write_dir.write(sink, image, report)
@@ -67,7 +64,7 @@ Named = tuple[Outgoing | OutgoingIndex, tuple[str, ...]]
 
 def write_layout_directory(path: str, images: list[Named], umask: int, report: Report) -> list[str]:
     """Add images, each under its names, to the OCI layout in directory ``path``; their digests there."""
-    with _umask(umask):
+    with with_umask(umask):
         sink = DirectorySink(path)
         try:
             if sink.names() and sink.read("oci-layout", 4096) is None:
@@ -100,71 +97,3 @@ def write_docker_archive(fd: int, where: str, images: list[Outgoing], report: Re
     for image in images:
         writer.add(image, report)
     writer.finish()
-
-
-@contextmanager
-def new_file(path: str, umask: int) -> Iterator[int]:
-    """A descriptor of a file that takes the place of ``path`` on leaving, and is gone when that is by an error.
-
-    What is no regular file, such as a pipe or a device, is written to as it is. Raises RootlessError.
-    """
-    if os.path.exists(path) and not os.path.isfile(path):
-        fd = _open(lambda: os.open(path, os.O_WRONLY | os.O_CLOEXEC), path)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
-        return
-    target = os.path.realpath(path)
-    with _umask(umask):
-        directory = _open(lambda: os.open(os.path.dirname(target), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), path)
-        try:
-            yield from _unnamed(directory, os.path.basename(target), path)
-        finally:
-            os.close(directory)
-
-
-def _unnamed(directory: int, base: str, path: str) -> Iterator[int]:
-    """A descriptor of a file without a name, which a killed writer leaves nothing of; at the end it is ``base``.
-
-    Where the file system has no such files it has a name of its own from the beginning.
-    """
-    temporary = f".{base[:200]}.{os.urandom(4).hex()}"
-    named = False
-    try:
-        fd = os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o644, dir_fd=directory)
-    except OSError:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        fd = _open(lambda: os.open(temporary, flags, 0o644, dir_fd=directory), path)
-        named = True
-    try:
-        try:
-            yield fd
-            if not named:
-                os.link(f"/proc/self/fd/{fd}", temporary, dst_dir_fd=directory)
-                named = True
-        finally:
-            os.close(fd)
-        os.rename(temporary, base, src_dir_fd=directory, dst_dir_fd=directory)
-    except BaseException as error:
-        if named:
-            os.unlink(temporary, dir_fd=directory)
-        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-            raise cannot_write(path, error) from None
-        raise
-
-
-def _open(opening: Callable[[], int], path: str) -> int:
-    try:
-        return opening()
-    except OSError as error:
-        raise cannot_write(path, error) from None
-
-
-@contextmanager
-def _umask(umask: int) -> Iterator[None]:
-    before = os.umask(umask)
-    try:
-        yield
-    finally:
-        os.umask(before)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from rootless.engine.outfile import cannot_write
 from rootless.errors import RootlessError
 from storage.archive.tar_reader import DIRECTORY, REGULAR, SYMLINK
 from storage.archive.tar_writer import TarWriter
@@ -186,12 +186,3 @@ class TarSink:
             raise
         except OSError as error:
             raise cannot_write(self._where, error) from None
-
-
-def cannot_write(where: str, error: OSError) -> RootlessError:
-    """The error for a file of the user's that could not be written."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return RootlessError(
-        f"cannot write {where}: {os.strerror(error.errno) if error.errno else error}",
-        "free some space, or write to another disk" if full else "",
-    )
