@@ -329,6 +329,12 @@ COMMANDS: dict[str, Entry] = {
     "manifest inspect": ("manifests:inspect", True, 1, 1, {
         "--format": "text", "-f": "--format", "--authfile": "text", "--cert-dir": "text", "--tls-verify": "bool",
     }),
+    "manifest push": ("manifests:push", True, 1, 2, {
+        "--all": "bool", "-a": "--all", "--authfile": "text", "--cert-dir": "text", "--tls-verify": "bool",
+        "--creds": "text", "--retry": "number", "--retry-delay": "text", "--digestfile": "text", "--format": "text",
+        "-f": "--format", "--quiet": "bool", "-q": "--quiet", "--remove-signatures": "bool", "--rm": "bool",
+        "--sign-by": "text", "--sign-by-sigstore-private-key": "text", "--sign-passphrase-file": "text",
+    }),
     "manifest exists": ("manifests:exists", True, 1, 1, {}),
     "manifest remove": ("manifests:remove", True, 2, -1, {}),
     "manifest rm": ("manifests:rm", True, 1, -1, {
@@ -349,7 +355,8 @@ COMMANDS: dict[str, Entry] = {
         "--all": "bool", "-a": "--all", "--authfile": "text", "--cert-dir": "text", "--tls-verify": "bool",
         "--creds": "text", "--compress": "bool", "--compression-format": "text", "--compression-level": "number",
         "--force-compression": "bool", "--digestfile": "text", "--disable-content-trust": "bool", "--format": "text",
-        "-f": "--format", "--quiet": "bool", "-q": "--quiet", "--remove-signatures": "bool", "--retry": "number",
+        "-f": "--format", "--quiet": "bool", "-q": "--quiet", "--remove-signatures": "bool", "--sign-by": "text",
+        "--sign-by-sigstore-private-key": "text", "--sign-passphrase-file": "text", "--retry": "number",
         "--retry-delay": "text",
     }),
     "search": ("pushing:search", True, 1, 1, {

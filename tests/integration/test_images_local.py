@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import bz2
+import functools
 import gzip
 import hashlib
+import http.server
 import io
 import json
 import lzma
 import os
 import subprocess
 import tarfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import pytest
 
 from tests.fakes.registry import layer
 from tests.support.cli import Cli
+from tests.support.copying import bytes_of
 from tests.support.images import Layout
 
 pytestmark = pytest.mark.needs("subuid")
@@ -192,8 +196,24 @@ def test_import_from_a_pipe(cli: Cli) -> None:
     assert names(cli) == []
 
 
+def test_import_from_a_url(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "root.tgz").write_bytes(gzip.compress(layer({"f": b"x"})))
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/root.tgz"
+        cli.ok("import", "-q", f"{url}?token=secret", "fetched:1")
+        missing = cli.fails(125, "import", "-q", f"{url}.missing")
+        server.shutdown()
+    assert json.loads(cli.ok("image", "inspect", "fetched:1"))[0]["Comment"] == "imported from root.tgz"
+    assert "404" in missing
+    with tarfile.open(fileobj=io.BytesIO(bytes_of(cli, "save", "fetched:1"))) as archive:
+        layers = [member.size for member in archive if member.isreg() and member.name.endswith(".tar")]
+    assert layers == [len(layer({"f": b"x"}))]
+
+
 @pytest.mark.parametrize(
-    "arguments", [["/missing"], ["/etc/hostname"], ["https://example.com/x.tar"], ["/etc/hostname", "UPPER"]]
+    "arguments", [["/missing"], ["/etc/hostname"], ["http://127.0.0.1:1/x.tar"], ["/etc/hostname", "UPPER"]]
 )
 def test_bad_imports_leave_nothing(cli: Cli, arguments: list[str]) -> None:
     assert cli.fails(125, "import", "-q", *arguments).startswith("Error: cannot ")

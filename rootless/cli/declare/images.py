@@ -121,7 +121,7 @@ COMMANDS = (
             text("--variant", help="Variant of the architecture.", metavar="VARIANT"),
             QUIET_PULL,
         ),
-        Arguments("FILE|- [NAME]", 1, 2),
+        Arguments("FILE|URL|- [NAME]", 1, 2),
         panel="Images",
     ),
     Command(

@@ -336,14 +336,3 @@ class TarFiles:
             else:
                 _store(self._chunks(found), target, blobs)
             arrived(target)
-
-
-def spool(stream: IO[bytes], path: str, limit: int = Limits().bytes) -> None:
-    """Copy a pipe to the new file ``path``, so that it can be read twice. Raises RootlessError."""
-    size = 0
-    with open(path, "xb") as out:
-        while chunk := stream.read(CHUNK):
-            size += len(chunk)
-            if size > limit:
-                raise RootlessError(f"cannot read standard input: more than {limit} bytes")
-            out.write(chunk)
