@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.bench import cases, containers, programs, runtimes
+from tests.bench import builds, cases, containers, programs, runtimes
 from tests.bench.cases import Bench, Goal
 from tests.bench.measure import CommandFailed, Times
 from tests.support import capabilities, images
@@ -51,6 +51,8 @@ CASES = (
     Case("logs", "logs of 500 MB", Goal(1.0, 0.5), _alone(containers.show_log)),
     Case("writing", "payload that writes 1 GB to its log", Goal(1.0, 0.5), _alone(containers.write_log)),
     Case("pull", "pull of Debian from loopback", Goal(0.60, 0.40), cases.pull),
+    Case("build", "build of 12 steps, every step done", Goal(0.60, 0.40), _alone(builds.cold)),
+    Case("build-cached", "build of 12 steps, nothing changed", Goal(0.50, 0.25), _alone(builds.cached)),
     Case("crowd", f"run, store of {cases.CROWD} / empty store (both own)", Goal(1.2, 1.05), _alone(cases.crowded_run)),
     Case("residents", "PSS beside a detached container", Goal(3.5, 2.5), _alone(containers.resident_memory)),
     Case("monitor", "PSS of a monitor, MiB", Goal(7, 7), _alone(containers.monitor_memory)),
