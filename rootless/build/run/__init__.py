@@ -9,11 +9,13 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from typing import TYPE_CHECKING, Any
 
+from rootless.build import copy
+from rootless.build.containerfile.model import Copy
 from rootless.build.run import command, container, layer, mounts, settings
-from rootless.build.run.digest import of_mount
 from rootless.build.run.sources import Sources
 from rootless.engine.containers import labels
 from rootless.errors import RootlessError
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from rootless.build.job import Job
     from rootless.build.state import State
     from rootless.engine.images.layerfile import LayerFile
+
+_WILDCARDS = re.compile(r"[*?\[\\]")  # of COPY: a mount's source is a path
 
 
 class CommandFailed(RootlessError):
@@ -85,5 +89,13 @@ def reads(job: Job, state: State, step: Run) -> dict[str, Any]:
     settings.read(job.engine, job.values, step.network, step.security)
     found: dict[str, Any] = {"options": settings.key_part(job.values)}
     wanted = mounts.parse_all(step.mounts, state.settings.get("WorkingDir") or "/")
-    found["mounts"] = [of_mount(job, mount) for mount in wanted if mount.kind == mounts.BIND]
+    found["mounts"] = [_holds(job, state, step, mount) for mount in wanted if mount.kind == mounts.BIND]
     return found
+
+
+def _holds(job: Job, state: State, step: Run, mount: mounts.Mount) -> list[Any]:
+    """What a bind mount shows: the layers, where it is of an image, else the digest that COPY has of the same files."""
+    if mount.from_ and not job.directory_of(mount.from_):
+        return [mount, job.find(mount.from_).diff_ids]
+    source = _WILDCARDS.sub(r"\\\g<0>", mount.source) or "."
+    return [mount, copy.digest(job, state, Copy(step.origin, (source,), (), "/", from_=mount.from_))]

@@ -103,7 +103,9 @@ def run(
         plan = compile_plan(engine, container, control)
         plan.operations += operations
         if plan.keeper:
-            plan.keeper.gate = wire.listen(container.directory, keeper.SOCKET)
+            gate = f"{container.directory}/gate"  # at which nobody will come: no process joins this container
+            os.mkdir(gate, 0o700)
+            plan.keeper.gate = wire.listen(gate, keeper.SOCKET)
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         reader, writer = os.pipe()
         try:

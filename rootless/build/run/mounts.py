@@ -158,7 +158,11 @@ def _target(kind: str, target: str, directory: str, name: str, agents: int) -> s
         if kind == SSH:
             return f"{AGENTS}/ssh_agent.{agents}"
         raise UsageError(f"cannot use --mount=type={kind}: it has no target", _HINT)
-    return check_destination(posixpath.normpath(posixpath.join("/", directory, target)))
+    normal = posixpath.normpath(posixpath.join("/", directory, target))
+    if not normal.strip("/"):
+        hint = "give it a target below the root, or set a WORKDIR before"
+        raise UsageError(f"cannot mount at {target[:80]!r}: it is the root of the container", hint)
+    return check_destination(normal)
 
 
 def _check_id(name: str) -> None:

@@ -90,7 +90,7 @@ class Sources:
 
     def _bind(self, mount: Mount, scratch: str) -> None:
         root = trees.find(self._job, mount.from_, self._directory)
-        hidden = [] if mount.from_ else trees.ignored(self._job, "")
+        hidden = [] if mount.from_ else trees.ignored(self._job)
         lower, path, upper, work, place = list(root.directories), mount.source, "", "", ""
         overlaid = self._job.engine.driver.name == trees.OVERLAY
         if not overlaid and (hidden or not mount.read_only):

@@ -64,10 +64,10 @@ def flattened(job: Job, state: State) -> str:
     return copying.prepare(place, job.engine.layers.paths(state.diff_ids), ephemeral=True)["merged"]
 
 
-def ignored(job: Job, path: str) -> list[str]:
-    """What in the build context, in the directory ``path`` and below, is no part of it: paths relative to the context.
+def ignored(job: Job) -> list[str]:
+    """What in the directory of the build context is no part of it, by the ignore file: paths relative to it.
 
-    Of a directory that is left out as a whole it is the directory alone.
+    Of a directory that is left out as a whole it is the directory alone. Raises OSError.
     """
     found: list[str] = []
 
@@ -78,18 +78,16 @@ def ignored(job: Job, path: str) -> list[str]:
             children = sorted(entries, key=lambda entry: entry.name)
         for entry in children:
             name = f"{prefix}/{entry.name}" if prefix else entry.name
-            mark = len(found)
-            whole = not entry.is_dir(follow_symlinks=False) or visit(entry.path, name)
-            if whole and job.ignored(name):
-                del found[mark:]
-                found.append(name)
+            mark, hidden = len(found), job.ignored(name)
+            if entry.is_dir(follow_symlinks=False) and not (hidden and not job.enters(name)):
+                hidden = visit(entry.path, name) and hidden
+            if hidden:
+                found[mark:] = [name]
             else:
                 everything = False
         return everything
 
-    start = f"{job.context}/{path}"
-    if os.path.isdir(start):
-        visit(start, path)
+    visit(job.context, "")
     return found
 
 
@@ -127,9 +125,10 @@ def copied(engine: Engine, root: str, path: str, target: str, without: Iterable[
             return b""
         if true in without:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        copy = f"{target}/file"
-        shutil.copyfile(f"/proc/self/fd/{found}", copy)
-        shutil.copystat(f"/proc/self/fd/{found}", copy)
+        source, copy, status = f"/proc/self/fd/{found}", f"{target}/file", os.fstat(found)
+        shutil.copyfile(source, copy)
+        os.chown(copy, status.st_uid, status.st_gid)
+        shutil.copystat(source, copy)
         return b"file"
 
     try:
