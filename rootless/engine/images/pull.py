@@ -100,9 +100,9 @@ def pull_for_run(engine: Engine, name: str, policy: str, values: Values) -> Imag
 
 
 def _is_local(name: str) -> bool:
-    from rootless.engine.images.transports import TRANSPORTS
+    from rootless.engine.images.transports import SOURCES
 
-    return name.startswith(TRANSPORTS)
+    return name.startswith(SOURCES)
 
 
 def _fetch(engine: Engine, name: str, values: Values, progress: Progress) -> list[Installed]:
@@ -110,7 +110,7 @@ def _fetch(engine: Engine, name: str, values: Values, progress: Progress) -> lis
     if _is_local(name):
         from rootless.engine.images.transports import local
 
-        return install(engine, local.source(engine.store, name, platform), progress)
+        return install(engine, local.source(engine, name, platform), progress)
     name = name.removeprefix("docker://")
     reference.parse(name)  # an invalid name is refused before a process is made
     options = ConnectionOptions.from_values(values)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Values = Mapping[str, Any]
 
-_TRANSPORTS = ("docker://", "oci:", "oci-archive:", "docker-archive:", "dir:")
+_TRANSPORTS = ("docker://", "oci:", "oci-archive:", "docker-archive:", "dir:", "containers-storage:")
 
 
 def resolve(engine: Engine, name: str, pull_policy: str | None, values: Values) -> Image:

@@ -11,7 +11,7 @@ from rootless.engine.events import note
 from rootless.engine.images import platform as image_platform
 from rootless.engine.images.install import install
 from rootless.engine.images.platform import Wanted
-from rootless.engine.images.transports import docker_archive, oci_layout, plain_dir
+from rootless.engine.images.transports import docker_archive, oci_layout, plain_dir, podman_storage
 from rootless.engine.images.transports.files import DirectoryFiles, Files, TarFiles
 from rootless.engine.images.trust import check as trust
 from rootless.engine.images.worker import Send
@@ -26,9 +26,12 @@ _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789/._-")
 _SEPARATORS = "._-"
 
 
-def source(store: Store, name: str, platform: Wanted) -> Callable[[Send], None]:
+def source(engine: Engine, name: str, platform: Wanted) -> Callable[[Send], None]:
     """The source for ``TRANSPORT:PATH[:IMAGE]``, as ``pull`` takes it. Raises UsageError."""
     transport, _, rest = name.partition(":")
+    store = engine.store
+    if transport == "containers-storage":
+        return lambda send: podman_storage.take(engine, rest, platform, name, send)
     path, image = _split(transport, rest)
     if not path:
         raise UsageError(f"cannot use {name}: no path", f"write {transport}:PATH")
