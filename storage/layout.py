@@ -49,8 +49,8 @@ class Layout:
 
     __slots__ = (
         "blobs", "build_cache", "caches", "containers", "content_lock", "data", "driver_cache", "engine_run", "events",
-        "format_version", "images", "images_lock", "index", "index_copy", "layers", "links", "map_key", "names",
-        "oci_layout", "reserve", "run", "run_locks", "spare", "tmp", "trash", "volumes",
+        "format_version", "images", "images_lock", "index", "index_copy", "layers", "linked_layers", "links", "map_key",
+        "names", "oci_layout", "reserve", "run", "run_locks", "spare", "tmp", "trash", "volumes",
     )
 
     def __init__(self, data: str, run: str, map_key: str = "") -> None:
@@ -70,6 +70,7 @@ class Layout:
         self.blobs = f"{data}/images/blobs"
         self.layers = f"{data}/layers"
         self.links = f"{data}/l"
+        self.linked_layers = f"{data}/layers.linked"
         self.containers = f"{data}/containers"
         self.names = f"{data}/names"
         self.build_cache = f"{data}/steps"

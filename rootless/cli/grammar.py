@@ -410,6 +410,9 @@ COMMANDS: dict[str, Entry] = {
     "system prune": ("system:prune", True, 0, 0, {
         "--all": "bool", "-a": "--all", "--force": "bool", "-f": "--force", "--filter": "list", "--volumes": "bool",
     }),
+    "system dedup": ("system:dedup", True, 0, 0, {
+        "--hard-links": "bool",
+    }),
     "system df": ("system:df", True, 0, 0, {
         "--format": "text", "--verbose": "bool", "-v": "--verbose",
     }),

@@ -106,6 +106,17 @@ def prune(values: Values, args: list[str], global_values: Values) -> int:
     return 0
 
 
+def dedup(values: Values, args: list[str], global_values: Values) -> int:
+    """``system dedup``: tells how many files share what they hold now."""
+    from rootless.cli.df import compact
+    from rootless.engine import system
+
+    shared = system.dedup(open_engine(global_values), values)
+    how = "hard links" if shared.links else "reflinks"
+    render.line(f"Deduplicated {shared.files} file{'' if shared.files == 1 else 's'} by {how}: {compact(shared.bytes)}")
+    return 0
+
+
 def df(values: Values, args: list[str], global_values: Values) -> int:
     """``system df``."""
     from rootless.cli.df import show

@@ -8,6 +8,8 @@ from rootless.engine.containers.listing import status_text
 from rootless.engine.containers.status import status
 from rootless.engine.containers.volumes import source, users, volumes_of
 from rootless.engine.sizes import container_size, size_of
+from storage.dedup import linked
+from storage.layers import layer_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ def report(engine: Engine) -> dict[str, Rows]:
     """See ``system.df``."""
     now = time.time_ns()
     records = engine.store.containers.list()
-    images = _images(engine, records)
+    layers = LayerSizes(engine)
+    images = _images(engine, records, layers)
     containers: Rows = []
     for container_id, record in records:
         current = status(engine, container_id)
@@ -38,12 +41,12 @@ def report(engine: Engine) -> dict[str, Rows]:
         size = 0 if volume["options"] else size_of(engine, source(engine, volume)[0])
         volumes.append({"VolumeName": volume["name"], "Links": len(used.get(volume["name"], [])), "Size": size})
     running = [row for row in containers if row["Status"] == "running"]
-    total = sum(row["UniqueSize"] for row in images) + _shared(engine)
     return {
         "summary": [
             {
                 "Type": "Images", "Total": len(images), "Active": sum(1 for row in images if row["Containers"]),
-                "RawSize": total, "RawReclaimable": sum(row["UniqueSize"] for row in images if not row["Containers"]),
+                "RawSize": layers.total(),
+                "RawReclaimable": sum(row["UniqueSize"] for row in images if not row["Containers"]),
             },
             {
                 "Type": "Containers", "Total": len(containers), "Active": len(running),
@@ -62,36 +65,60 @@ def report(engine: Engine) -> dict[str, Rows]:
     }  # fmt: skip
 
 
-def _layer_users(engine: Engine) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for image in engine.store.images.list():
-        for diff_id in image.diff_ids:
-            found.setdefault(diff_id, set()).add(image.id)
-    return found
+class LayerSizes:
+    """The bytes of the files in the layers of images: each file once in an image, and once in all of them.
+
+    A layer counts once however often an image lists it. A file that several layers have by hard links
+    (``storage.dedup``) counts once too, and is shared if their images are several.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._layers: dict[str, list[str]] = {}  # of an image, by its manifest's digest
+        self._sizes: dict[str, int] = {}
+        self._users: dict[str, set[str]] = {}
+        images = engine.store.images
+        by_key = {}
+        for image in images.list():
+            own = self._layers[image.digest] = list(dict.fromkeys(image.diff_ids))
+            for diff_id in own:
+                by_key[layer_key(diff_id, engine.store.layout.map_key)] = diff_id
+                self._sizes[diff_id] = images.layer_size(diff_id, 0)
+                self._users.setdefault(diff_id, set()).add(image.digest)
+        self._linked: list[tuple[int, set[str]]] = []
+        for size, keys in linked(engine.store.layout, engine.in_userns):
+            used = {by_key[key] for key in keys if key in by_key}
+            if len(used) > 1:
+                self._linked.append((size, used))
+
+    def of_image(self, digest: str) -> tuple[int, int]:
+        """All bytes of an image, and those that no other image has."""
+        own = set(self._layers[digest])
+        size = sum(self._sizes[diff_id] for diff_id in own)
+        alone = {diff_id for diff_id in own if len(self._users[diff_id]) == 1}
+        unique = sum(self._sizes[diff_id] for diff_id in alone)
+        for bytes_of_it, layers in self._linked:
+            if not own.isdisjoint(layers):
+                size -= bytes_of_it * (len(own & layers) - 1)
+                unique -= bytes_of_it * (len(alone & layers) - (layers <= alone))
+        return size, unique
+
+    def total(self) -> int:
+        """The bytes of all images."""
+        return sum(self._sizes.values()) - sum(size * (len(layers) - 1) for size, layers in self._linked)
 
 
-def _shared(engine: Engine) -> int:
-    """Bytes of the layers that several images have."""
-    images = engine.store.images
-    return sum(images.layer_size(diff_id, 0) for diff_id, ids in _layer_users(engine).items() if len(ids) > 1)
-
-
-def _images(engine: Engine, records: list[tuple[str, dict[str, Any]]]) -> Rows:
-    owners = _layer_users(engine)
-    images = engine.store.images
+def _images(engine: Engine, records: list[tuple[str, dict[str, Any]]], layers: LayerSizes) -> Rows:
     counts: dict[str, int] = {}
     for _, record in records:
         counts[record.get("image", "")] = counts.get(record.get("image", ""), 0) + 1
     rows: Rows = []
-    for image in images.list():
-        sizes = [(images.layer_size(diff_id, 0), len(owners[diff_id])) for diff_id in image.diff_ids]
-        unique = sum(size for size, users_of_it in sizes if users_of_it == 1)
+    for image in engine.store.images.list():
+        size, unique = layers.of_image(image.digest)
         name = image.names[0] if image.names else "<none>:<none>"
         repository, _, tag = name.rpartition(":")
         rows.append({
             "Repository": repository, "Tag": tag, "ImageID": image.id, "Created": _seconds(image.created),
-            "Size": sum(size for size, _ in sizes), "SharedSize": sum(size for size, many in sizes if many > 1),
-            "UniqueSize": unique, "Containers": counts.get(image.id, 0),
+            "Size": size, "SharedSize": size - unique, "UniqueSize": unique, "Containers": counts.get(image.id, 0),
         })  # fmt: skip
     return rows
 

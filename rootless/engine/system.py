@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rootless.engine.context import Engine
+    from storage.dedup import Shared
 
     Values = Mapping[str, Any]
     Rows = list[dict[str, Any]]
@@ -87,6 +88,25 @@ def prune(engine: Engine, values: Values) -> dict[str, Any]:
         "volumes": removed_volumes,
         "reclaimed": max(0, before - after),
     }
+
+
+def dedup(engine: Engine, values: Values) -> Shared:
+    """Let equal files of layers share what they hold; ``hard_links`` as for ``storage.dedup``. Raises StorageError."""
+    from functools import partial
+
+    from rootless.engine.containers.status import status
+    from storage import dedup as deduplication
+    from storage.layers import layer_key
+
+    busy: set[str] = set()
+    for container_id, record in engine.store.containers.list():
+        image = engine.store.images.find(record["image"]) if record.get("image") else None
+        if image is not None and status(engine, container_id).state not in ("created", "exited", "configured"):
+            busy.update(layer_key(diff_id, engine.store.layout.map_key) for diff_id in image.diff_ids)
+    return deduplication.dedup(
+        engine.store.layout, in_userns=partial(_in_userns, engine), hard_links=bool(values.get("hard_links")),
+        busy=frozenset(busy),
+    )  # fmt: skip
 
 
 def df(engine: Engine, values: Values) -> dict[str, Rows]:

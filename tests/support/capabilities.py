@@ -289,6 +289,21 @@ def _reflink() -> Finding:
     return Finding(True, f"{Path.home()} can")
 
 
+@_capability("loop", "a file system in a file, with reflinks")
+def _loop() -> Finding:
+    if os.getuid() != 0:
+        return Finding(False, "only root mounts files")
+    with tempfile.TemporaryDirectory() as directory:
+        image = Path(directory, "image")
+        with image.open("wb") as disk:
+            disk.truncate(120 << 20)
+        script = 'mkfs.btrfs -q "$1" && mkdir "$2" && mount -o loop "$1" "$2"'
+        return _try(
+            "unshare", "-m", "--propagation", "private", "sh", "-euc", script, "sh", str(image), f"{directory}/place",
+            detail="Btrfs mounts",
+        )  # fmt: skip
+
+
 @_capability("ipv6", "IPv6 on loopback")
 def _ipv6() -> Finding:
     import socket
@@ -322,6 +337,11 @@ def _docker_registry() -> Finding:
 @_capability("skopeo", "a peer that pushes and reads image layouts")
 def _skopeo() -> Finding:
     return _program("skopeo", "--version")
+
+
+@_capability("gpg", "making and verifying OpenPGP signatures")
+def _gpg() -> Finding:
+    return _program("gpgv", "--version") if shutil.which("gpg") else _program("gpg", "--version")
 
 
 @_capability("podman", "the peer of the benchmark and of interchange")

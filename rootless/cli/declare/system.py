@@ -67,6 +67,16 @@ COMMANDS = (
         ),
     ),
     Command(
+        ("system dedup",),
+        "system:dedup",
+        "Let equal files of different layers take their space once, by reflinks.",
+        (
+            flag("--hard-links", help="Use hard links where the file system has no reflinks. A container can see that "
+                                      "such a file has several names; one that is running keeps its own files."),
+        ),
+        examples=("rootless system dedup --hard-links",),
+    ),
+    Command(
         ("system df",),
         "system:df",
         "Show how much space is used.",
