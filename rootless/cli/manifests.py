@@ -74,6 +74,16 @@ def inspect(values: Values, args: list[str], global_values: Values) -> int:
     return 0
 
 
+def push(values: Values, args: list[str], global_values: Values) -> int:
+    """``manifest push``: prints nothing on standard output."""
+    from rootless.cli.progress import for_user
+    from rootless.engine.images.manifests_push import push_list
+
+    progress = for_user(bool(values.get("quiet")), "pushing", "pushed")
+    push_list(open_engine(global_values), args[0], args[1] if len(args) > 1 else "", values, progress)
+    return 0
+
+
 def exists(values: Values, args: list[str], global_values: Values) -> int:
     """``manifest exists``."""
     from rootless.cli.many import exists

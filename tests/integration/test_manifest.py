@@ -82,8 +82,8 @@ def test_what_is_said_of_an_entry_can_be_changed(cli: Cli, layout: Path) -> None
     cli.ok("manifest", "annotate", *said, "said", entry["digest"])
     cli.ok("manifest", "annotate", "--index", "--annotation", "own=1", "--subject", "app:arm", "said")
     index = document(cli, "said")
-    assert index["manifests"][0]["platform"] == {
-        "architecture": "arm64", "os": "linux", "variant": "v8", "os.features": ["a", "b"], "os.version": "1"}  # fmt: skip
+    platform = {"architecture": "arm64", "os": "linux", "variant": "v8", "os.features": ["a", "b"], "os.version": "1"}
+    assert index["manifests"][0]["platform"] == platform
     assert index["annotations"] == {"own": "1"}
     assert index["subject"]["digest"] == entry["digest"]
     assert "--index" in cli.fails(125, "manifest", "annotate", "--index", "--arch", "arm", "said")
@@ -179,3 +179,32 @@ def test_an_image_at_a_registry_is_added_without_fetching_it(cli: Cli, layout: P
         ["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{at}:arm"], capture_output=True, check=True
     ).stdout
     assert shown == json.loads(raw)
+
+
+def inspected(reference: str) -> Any:
+    """What skopeo shows of an index or a manifest at a registry."""
+    command = ["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{reference}"]
+    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+@pytest.mark.needs("docker-registry", "skopeo")
+def test_push_sends_the_images_of_a_list_and_those_of_another_repository(
+    cli: Cli, layout: Path, registry: Registry, tmp_path: Path
+) -> None:
+    plain = "--tls-verify=false"
+    registry.push(layout, "elsewhere", "arm")
+    pulled(cli, layout, "amd64")
+    cli.ok("manifest", "create", plain, "pushed", "app:amd64", f"docker://{registry.address}/elsewhere:arm")
+    target = f"{registry.address}/pushed:1"
+    assert "all" in cli.fails(125, "manifest", "push", "-q", plain, "--all=nonsense", "pushed", target)
+    told = cli.fails(125, "manifest", "push", "-q", plain, "--all=false", "pushed", target)
+    assert "neither in the store nor at the registry" in told
+    cli.ok("manifest", "push", "-q", plain, "--digestfile", str(tmp_path / "digest"), "--rm", "pushed", target)
+    index = inspected(target)
+    assert index["mediaType"] == "application/vnd.oci.image.index.v1+json"
+    assert [entry["platform"] for entry in index["manifests"]] == list(PLATFORMS.values())
+    for entry in index["manifests"]:
+        assert inspected(f"{registry.address}/pushed@{entry['digest']}")["layers"]
+    assert cli.run("manifest", "exists", "pushed").returncode == 1
+    cli.ok("pull", "-q", plain, "--arch", "arm", f"{registry.address}/pushed@{(tmp_path / 'digest').read_text()}")
+    assert cli.ok("system", "check") == ""

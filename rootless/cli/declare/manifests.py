@@ -6,7 +6,8 @@ from rootless.cli.declare.command import Command
 from rootless.cli.declare.complete import images
 from rootless.cli.declare.containers import FORMAT
 from rootless.cli.declare.options import Arguments, commas, flag, many, text
-from rootless.cli.declare.pulling import CONNECTION, REGISTRY
+from rootless.cli.declare.pulling import CONNECTION, REGISTRY, RETRY
+from rootless.cli.declare.trust import SIGNING
 
 ONE_LIST = Arguments("LIST", 1, 1, images)
 ANNOTATION = many("--annotation", help="Annotation of the entry.", metavar="KEY=VALUE")
@@ -66,6 +67,24 @@ COMMANDS = (
         "Show an image list that is here or at a registry.",
         (FORMAT, *CONNECTION),
         ONE_LIST,
+    ),
+    Command(
+        ("manifest push",),
+        "manifests:push",
+        "Send an image list and its images to a registry, an archive or a directory.",
+        (
+            flag("--all", "-a", help="Its images too (on unless =false)."),
+            *REGISTRY,
+            *RETRY,
+            text("--digestfile", help="Write the digest of the list to this file.", metavar="FILE"),
+            text("--format", "-f", help="Form of the list: oci or v2s2 (as it is here).", metavar="FORMAT"),
+            flag("--quiet", "-q", help="No progress on stderr."),
+            flag("--remove-signatures", help="Push no signatures that the images came with; none are kept."),
+            flag("--rm", help="Remove the list here when it was pushed."),
+            *SIGNING,
+        ),
+        Arguments("LIST [DESTINATION]", 1, 2, images),
+        examples=("rootless manifest push app:1 docker://registry.example.com/app:1",),
     ),
     Command(
         ("manifest exists",),

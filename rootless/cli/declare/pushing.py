@@ -8,6 +8,7 @@ from rootless.cli.declare.command import Command
 from rootless.cli.declare.complete import images
 from rootless.cli.declare.options import Arguments, flag, many, number, panel, text
 from rootless.cli.declare.pulling import REGISTRY, RETRY
+from rootless.cli.declare.trust import SIGNING
 
 COMPRESSION = panel(
     "Compression",
@@ -25,7 +26,7 @@ COMMANDS = (
         "pushing:push",
         "Send an image to a registry, an archive or a directory.",
         (
-            flag("--all", "-a", help="Every image of an image list; that is so without it too."),
+            flag("--all", "-a", help="Every image of an image list (on unless =false)."),
             *REGISTRY,
             flag("--compress", help="Compress plain layers in a directory (dir:PATH)."),
             *COMPRESSION,
@@ -34,6 +35,7 @@ COMMANDS = (
             text("--format", "-f", help="Manifest of the kind oci or v2s2 (as it is in the store).", metavar="FORMAT"),
             flag("--quiet", "-q", help="No progress on stderr."),
             flag("--remove-signatures", help="Push no signatures that the image came with; none are kept."),
+            *SIGNING,
             *RETRY,
         ),
         Arguments("IMAGE [DESTINATION]", 1, 2, images),

@@ -17,12 +17,13 @@ from rootless.engine.outfile import new_file
 from rootless.engine.progress import Progress
 from rootless.errors import NotFoundError, RootlessError, UsageError
 from rootless.registry.options import ConnectionOptions
-from storage import atomic, gc, reference
+from storage import atomic, gc, jsonfast, oci, reference
 from storage.images import Image
 from storage.work import WorkDirectory
 
 if TYPE_CHECKING:
     from rootless.engine.images.push_registry import Then
+    from rootless.engine.images.trust.sign import Signer
     from storage.image_lists import ImageList
     from storage.oci import Descriptor
     from storage.reference import Reference
@@ -46,17 +47,23 @@ def push(
     found = image_names.find_named(engine, name)
     place = destination or _name_of(found, name)
     local = place.startswith(TRANSPORTS)
+    signer = _signer(values, local)
     digest_file = values.get("digestfile")
     try:
         with gc.adding(engine.store.layout):
-            image = _outgoing(engine, found)
+            image = _outgoing(engine, found, with_images=values.get("all") is not False)
             if how.everything and isinstance(image, OutgoingIndex):
                 raise _is_list("--compression-format")
             if local:
                 digest = _write(engine, image, place, how, values, progress)
             else:
                 full = _registry_name(place, name)
+                if signer is not None:
+                    signer.check(full)
+                    then = [*then, *signer.then]
                 digest = _send_out(engine, image, full, how, values, progress, then)
+                if signer is not None:
+                    signer.finish(full, [digest, *_entries(found)])
     finally:
         progress.close()
     if digest_file:
@@ -64,6 +71,22 @@ def push(
             atomic.write_all(fd, digest.encode())
     note(engine, "image", "push", found.id, {"name": place.removeprefix(_DOCKER)})
     return digest
+
+
+def _signer(values: Values, local: bool) -> Signer | None:
+    """What signs, if that is wanted. Raises UsageError, RootlessError."""
+    if not any(values.get(key) for key in ("sign_by", "sign_by_sigstore_private_key", "sign_passphrase_file")):
+        return None
+    if local:
+        raise UsageError("cannot sign what is not pushed to a registry", "leave out the options that sign")
+    from rootless.engine.images.trust.sign import Signer
+
+    return Signer(values)
+
+
+def _entries(found: Image | ImageList) -> list[str]:
+    """The digests of what is signed beside the manifest itself: each image of a list."""
+    return [] if isinstance(found, Image) else [entry["digest"] for entry in found.entries]
 
 
 def _check(values: Values) -> None:
@@ -98,12 +121,13 @@ def _registry_name(place: str, name: str) -> Reference:
     return full
 
 
-def _outgoing(engine: Engine, found: Image | ImageList) -> Outgoing | OutgoingIndex:
+def _outgoing(engine: Engine, found: Image | ImageList, *, with_images: bool) -> Outgoing | OutgoingIndex:
+    """What is pushed: an image, or a list, whose images go with it only if ``with_images``."""
     if isinstance(found, Image):
         return of_store(engine.store, found, _called(found))
     lists = engine.store.lists
     here = []
-    for entry in found.document["manifests"]:
+    for entry in found.document["manifests"] if with_images else []:
         manifest = lists.manifest(entry)
         if manifest is not None:
             descriptor: Descriptor = {key: entry[key] for key in ("mediaType", "digest", "size")}  # type: ignore[assignment]
@@ -122,9 +146,21 @@ def _converted(image: Outgoing | OutgoingIndex, values: Values, directory: str) 
     if not form:
         return image
     if isinstance(image, OutgoingIndex):
-        raise _is_list("--format")
+        return _converted_index(image, docker=_FORMATS[form])
     image = compressed(image, directory, everything=False) if _FORMATS[form] else image
     return converted(image, docker=_FORMATS[form])
+
+
+def _converted_index(index: OutgoingIndex, *, docker: bool) -> OutgoingIndex:
+    """A list in the format that was asked for, as far as its images have that already. Raises UsageError."""
+    document = oci.check_index(jsonfast.loads_strict(index.data), index.media_type)
+    wanted, manifest = (oci.DOCKER_INDEX, oci.DOCKER_MANIFEST) if docker else (oci.INDEX, oci.MANIFEST)
+    if index.media_type == wanted:
+        return index
+    if any(entry["mediaType"] != manifest for entry in document["manifests"]):
+        raise _is_list("--format")
+    data = jsonfast.dumps({**document, "schemaVersion": 2, "mediaType": wanted}).encode("ascii")
+    return OutgoingIndex(data, wanted, index.images, index.names)
 
 
 def _is_list(flag: str) -> UsageError:

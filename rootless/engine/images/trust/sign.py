@@ -26,6 +26,37 @@ if TYPE_CHECKING:
 _MAX_PASSPHRASE = 64 << 10
 
 
+class Signer:
+    """What the options ``--sign-by`` and ``--sign-by-sigstore-private-key`` of a push ask for.
+
+    ``then`` is done by the process that pushes, ``finish`` by its caller, who may use the user's keys.
+    """
+
+    def __init__(self, values: Values) -> None:
+        """Read the key and the passphrase. Raises RootlessError."""
+        self._secret = passphrase(values)
+        self._fingerprint = values.get("sign_by") or ""
+        key = values.get("sign_by_sigstore_private_key") or ""
+        if self._secret is not None and not (key or self._fingerprint):
+            raise UsageError("cannot use --sign-passphrase-file without a key", "name one with --sign-by")
+        self.then: list[Then] = [sigstore_signer(key, self._secret)] if key else []
+
+    def check(self, full: Reference) -> None:
+        """See, before anything is pushed as ``full``, that it can be signed. Raises RootlessError."""
+        signed_name(full)
+        if self.then and registries_d.place_of(full).attachments is False:
+            raise RootlessError(
+                f"cannot sign {full}: use-sigstore-attachments is false for it in registries.d", "set it to true there"
+            )
+        if self._fingerprint:
+            place_to_write(full)
+
+    def finish(self, full: Reference, digests: list[str]) -> None:
+        """Sign what was pushed as ``full`` with the user's OpenPGP key, if that is wanted. Raises RootlessError."""
+        if self._fingerprint:
+            sign_simply(full, digests, self._fingerprint, self._secret)
+
+
 def passphrase(values: Values) -> str | None:
     """The first line of ``--sign-passphrase-file``; None if it was not given. Raises RootlessError."""
     path = values.get("sign_passphrase_file")
@@ -53,18 +84,24 @@ def sign_simply(full: Reference, digests: list[str], fingerprint: str, secret: s
 
     They are put where ``registries.d`` says, or below ``into``. Raises RootlessError.
     """
-    address = f"file://{os.path.abspath(into)}/{full.repository}" if into else registries_d.place_of(full).write
+    place = f"{os.path.abspath(into)}/{full.repository}" if into else place_to_write(full)
+    name, found = signed_name(full), []
+    optional = {"creator": f"rootless {__version__}", "timestamp": int(time.time())}
+    for digest in dict.fromkeys(digests):
+        signature = gpg.sign(payload.make(digest, name, payload.ATOMIC, optional), fingerprint, secret)
+        found.append(_write(f"{place}@{digest.replace(':', '=')}", signature))
+    return found
+
+
+def place_to_write(full: Reference) -> str:
+    """The directory for the signatures of a repository, without the digest. Raises RootlessError if it is none."""
+    address = registries_d.place_of(full).write
     if not address.startswith("file://"):
         raise RootlessError(
             f"cannot write signatures of {full.name()}: {address or 'their place'} is not a directory of this machine",
             "set lookaside-staging: file:///… in registries.d, or use 'rootless image sign --directory'",
         )
-    name, found = signed_name(full), []
-    optional = {"creator": f"rootless {__version__}", "timestamp": int(time.time())}
-    for digest in dict.fromkeys(digests):
-        signature = gpg.sign(payload.make(digest, name, payload.ATOMIC, optional), fingerprint, secret)
-        found.append(_write(f"{address.removeprefix('file://')}@{digest.replace(':', '=')}", signature))
-    return found
+    return address.removeprefix("file://")
 
 
 def _write(directory: str, signature: bytes) -> str:
@@ -92,18 +129,11 @@ def _write(directory: str, signature: bytes) -> str:
 # Sigstore
 
 
-def sigstore_signer(path: str, secret: str | None, full: Reference) -> Then:
-    """What signs an image, and of an index each image, when it was pushed as ``full``; the key is read at once.
-
-    Raises RootlessError.
+def sigstore_signer(path: str, secret: str | None) -> Then:
+    """What signs an image, and of an index each image, that was pushed; the key is read at once. Raises RootlessError.
     """
     from rootless.engine.images.trust import sigstore
 
-    name = signed_name(full)
-    if registries_d.place_of(full).attachments is False:
-        raise RootlessError(
-            f"cannot sign {full}: use-sigstore-attachments is false for it in registries.d", "set it to true there"
-        )
     try:
         with open(path, "rb") as file:
             data = file.read(check.MAX_KEY)
@@ -112,10 +142,11 @@ def sigstore_signer(path: str, secret: str | None, full: Reference) -> Then:
     key = sigstore.private_key(data, secret.encode() if secret is not None else None, path)
 
     def sign(published: Published, send: Send) -> None:
+        name = signed_name(published.reference)
         for digest in digests_of(published):
             signed = payload.make(digest, name, payload.COSIGN, {"creator": f"rootless {__version__}"})
             _attach(published.target, digest, signed, sigstore.sign(signed, key))
-        send({"kind": "note", "text": f"Signed {full}"})
+        send({"kind": "note", "text": f"Signed {name}"})
 
     return sign
 

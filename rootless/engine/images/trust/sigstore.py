@@ -23,6 +23,9 @@ SIGNATURE = "dev.cosignproject.cosign/signature"
 
 LEAST_RSA_BITS = 2048
 
+_MAX_SCRYPT = 1 << 29
+"""Bytes of memory that scrypt may take to open a key; cosign's keys take 32 MiB."""
+
 _ENCRYPTED = ("ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY")
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
@@ -114,10 +117,10 @@ def _decrypted(data: bytes, kind: str, passphrase: bytes, where: str) -> bytes:
         if kdf["name"] != "scrypt" or cipher["name"] != "nacl/secretbox":
             raise ValueError("an unknown cipher")
         cost, block, lanes = (int(kdf["params"][name]) for name in ("N", "r", "p"))
-        if not (1 < cost <= 1 << 20 and 0 < block <= 32 and 0 < lanes <= 16):
+        if cost < 2 or block < 1 or not 0 < lanes <= 16 or cost * block > _MAX_SCRYPT >> 7:
             raise ValueError("parameters of scrypt beyond all measure")
         salt, nonce, text = (base64.b64decode(item) for item in (kdf["salt"], cipher["nonce"], box["ciphertext"]))
-        secret = hashlib.scrypt(passphrase, salt=salt, n=cost, r=block, p=lanes, maxmem=2 << 30, dklen=32)
+        secret = hashlib.scrypt(passphrase, salt=salt, n=cost, r=block, p=lanes, maxmem=2 * _MAX_SCRYPT, dklen=32)
         return SecretBox(secret).decrypt(text, nonce)
     except CryptoError:
         raise RootlessError(f"cannot use the private key {where}: the passphrase is wrong") from None
