@@ -29,12 +29,19 @@ class TransientError(RegistryError):
     """The exchange failed in a way that another try may mend.
 
     ``retry_after`` is the number of seconds that the server asked for (None: it did not say). ``stalled`` marks a
-    transfer that was slower than the idle limit.
+    transfer that was slower than the idle limit; ``answered`` that the server itself said so, over a line that works.
     """
 
     def __init__(
-        self, message: str, hint: str = "", *, retry_after: float | None = None, stalled: bool = False
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        retry_after: float | None = None,
+        stalled: bool = False,
+        answered: bool = False,
     ) -> None:
         super().__init__(message, hint)
         self.retry_after = retry_after
         self.stalled = stalled
+        self.answered = answered

@@ -168,6 +168,7 @@ class Answer:
                 f"registry {self.origin.place} answered {busy}",
                 "log in for a higher limit, or wait" if self.status == 429 else "try again later",
                 retry_after=wait,
+                answered=True,
             )
 
 

@@ -152,9 +152,12 @@ class _Sending(http.client.HTTPConnection):
         while view:
             started = time.monotonic()
             self.sock.settimeout(self._allowance.seconds)
-            found = 0 if encrypted else dict(poll.poll(self._allowance.seconds * 1000)).get(self.sock.fileno(), 0)
-            if found & select.POLLIN:
-                self._give_up()
+            if not encrypted:
+                found = poll.poll(self._allowance.seconds * 1000)
+                if not found:
+                    raise TimeoutError("nothing was taken in time")
+                if found[0][1] & select.POLLIN:
+                    self._give_up()
             try:
                 count = self.sock.send(view[:_RECORD] if encrypted else view)
             except _GONE:

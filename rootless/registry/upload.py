@@ -109,8 +109,10 @@ class _Pushing:
             except TransientError as error:
                 stalls += error.stalled
                 if isinstance(error, LostUploadError):
-                    self._upload, self._step = None, min(self._step, SMALLER)
-                elif self._upload and self._upload.offset - before >= ENOUGH_PROGRESS and not error.stalled:
+                    self._upload = None
+                elif not error.answered:
+                    self._step = min(self._step, SMALLER)
+                if self._upload and self._upload.offset - before >= ENOUGH_PROGRESS and not error.stalled:
                     backoff.fresh_start()
                 if stalls >= MAX_STALLS or attempt == MAX_ATTEMPTS:
                     raise
@@ -118,23 +120,33 @@ class _Pushing:
         raise AssertionError("the last attempt returns or raises")
 
     def _attempt(self, backoff: Backoff) -> str:
-        """Look whether the blob is there; else begin an upload, or go on with one, and send what is missing."""
-        if self._upload is not None:
-            known = self._upload.offset
-            self._target.ask(self._upload)
-            if self._upload.offset > self._blob.size:
-                raise LostUploadError(f"registry {self._target.endpoint.host} has more of an upload than there is")
-            if self._upload.offset - known >= ENOUGH_PROGRESS:
-                backoff.fresh_start()
-        elif not self._anew and self._target.has(self._blob):
-            return EXISTS
-        else:
+        """Go on with an upload; or look whether the blob is there, else begin one; and send what is missing."""
+        if not self._continued(backoff):
+            if not self._anew and self._target.has(self._blob):
+                return EXISTS
             self._upload = self._begin()
-            if self._upload is None:
-                return MOUNTED
+        if self._upload is None:
+            return MOUNTED
         self._send(self._upload, backoff)
         self._progress(self._blob.digest, self._blob.size, self._blob.size)
         return SENT
+
+    def _continued(self, backoff: Backoff) -> bool:
+        """Whether there is an upload, of which the registry has said how much it has."""
+        if self._upload is None:
+            return False
+        known = self._upload.offset
+        try:
+            self._target.ask(self._upload)
+        except LostUploadError:
+            self._upload = None
+            return False
+        if self._upload.offset > self._blob.size:
+            self._upload = None
+            return False
+        if self._upload.offset - known >= ENOUGH_PROGRESS:
+            backoff.fresh_start()
+        return True
 
     def _begin(self) -> Upload | None:
         """A new upload; None if the registry took the blob over from another of its repositories."""

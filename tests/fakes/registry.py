@@ -23,6 +23,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.fakes.uploads import Uploads
+
 NOT_SENT = 144
 """Where `struct tcp_info` (linux/tcp.h) holds tcpi_notsent_bytes: what was written and is still here."""
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -57,7 +59,9 @@ class Reply:
     ``ignore_range``: answer 200 to a Range request. ``content_range``: say this instead of the truth. ``flip``: change
     one bit of the body. ``keep``: only so many bytes of the body, and an honest length. ``extra``: more bytes than
     there are. ``chunked``: no length, and with ``endless`` no end. ``raw``: send this in place of any answer, until the
-    client has enough.
+    client has enough. ``read``: take only so many bytes of the request's body (an upload has them then), before the
+    answer, or with ``cut`` before the connection is reset, or with ``hang`` before nothing more is taken.
+    ``read_rate``: bytes taken per second. ``mute``: do as is asked, but answer nothing.
     """
 
     status: int | None = None
@@ -76,6 +80,11 @@ class Reply:
     chunked: bool = False
     endless: bool = False
     raw: Callable[[], Iterable[bytes]] | None = None
+    read: int | None = None
+    read_rate: float = 0.0
+    cut: bool = False
+    hang: bool = False
+    mute: bool = False
 
 
 @dataclass
@@ -96,6 +105,10 @@ class FakeRegistry:
         self.user, self.password, self.realm = user, password, realm
         self.manifests: dict[tuple[str, str], tuple[bytes, str]] = {}
         self.blobs: dict[str, bytes] = {}
+        self.elsewhere: dict[str, bytes] = {}  # in another repository, from which they can be mounted
+        self.finished: list[str] = []  # digests of the blobs that were uploaded, in order
+        self.found: list[dict[str, Any]] | None = None  # what /v1/search finds; None: there is none
+        self.uploads = Uploads(self)
         self.seen: list[Seen] = []
         self.tokens: list[str] = []
         self.token_body: bytes | None = None
@@ -119,21 +132,21 @@ class FakeRegistry:
         self._server.server_close()
 
     def script(self, part: str, reply: Reply, times: int = 1) -> None:
-        """Use ``reply`` for the next ``times`` requests whose path holds ``part``."""
+        """Use ``reply`` for the next ``times`` requests whose path, after ``METHOD ``, holds ``part``."""
         self._scripted.append(_Scripted(part, reply, times))
 
-    def take_script(self, path: str) -> Reply | None:
+    def take_script(self, line: str) -> Reply | None:
         """The scripted reply for a request, if there is one left."""
         with self._lock:
             for scripted in self._scripted:
-                if scripted.part in path and scripted.times > 0:
+                if scripted.part in line and scripted.times > 0:
                     scripted.times -= 1
                     return scripted.reply
         return None
 
     def requests(self, part: str) -> list[Seen]:
-        """The requests so far whose path holds ``part``."""
-        return [seen for seen in self.seen if part in seen.path]
+        """The requests so far whose path, after ``METHOD ``, holds ``part``."""
+        return [seen for seen in self.seen if part in f"{seen.method} {seen.path}"]
 
     # Content
 
@@ -217,6 +230,12 @@ def _handler(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             self._serve()
 
+        def do_PUT(self) -> None:
+            self._serve()
+
+        def do_PATCH(self) -> None:
+            self._serve()
+
         def handle_one_request(self) -> None:
             try:
                 super().handle_one_request()
@@ -230,14 +249,19 @@ def _handler(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
 
         def _answer(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
             headers = {name.lower(): value for name, value in self.headers.items()}
-            seen = Seen(self.command, self.path, headers, self.rfile.read(length))
+            seen = Seen(self.command, self.path, headers)
             registry.seen.append(seen)
-            reply = registry.take_script(self.path) or Reply()
+            reply = registry.take_script(f"{self.command} {self.path}") or Reply()
+            seen.body = self._body(int(self.headers.get("Content-Length") or 0), reply)
             registry.released.wait(reply.delay)
             self._seen = seen
-            if reply.raw is not None:
+            if reply.cut or reply.hang:
+                registry.uploads.keep(self.path, seen.body)
+                if reply.hang:
+                    registry.released.wait(60)
+                self._hang_up()
+            elif reply.raw is not None:
                 self.close_connection = True
                 for piece in reply.raw():
                     self.wfile.write(piece)
@@ -248,6 +272,24 @@ def _handler(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:
                 self._token(seen)
             elif self._admitted(seen):
                 self._content(seen, reply)
+
+        def _body(self, length: int, reply: Reply) -> bytes:
+            if reply.read is not None and reply.read < length:
+                length, self.close_connection = reply.read, True
+            parts = []
+            step = max(1, int(reply.read_rate / 10)) if reply.read_rate else length
+            while length:
+                parts.append(self.rfile.read(min(step, length)))
+                if not parts[-1] or (reply.read_rate and registry.released.wait(0.1)):
+                    break
+                length -= len(parts[-1])
+            return b"".join(parts)
+
+        def _hang_up(self) -> None:
+            """Reset the connection, with all that is under way."""
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            self.close_connection = True
 
         def _admitted(self, seen: Seen) -> bool:
             given = seen.headers.get("authorization", "")
@@ -277,7 +319,12 @@ def _handler(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:
 
         def _content(self, seen: Seen, reply: Reply) -> None:
             parts = urlsplit(self.path).path.split("/")
-            if self.path == "/v2/":
+            answer = registry.uploads.answer(seen)
+            if reply.mute:
+                self._hang_up()
+            elif answer is not None:
+                self._send(answer[0], {**answer[1], **reply.headers}, answer[2], reply)
+            elif self.path == "/v2/":
                 self._send(200, {"Content-Type": "application/json"}, b"{}", reply)
             elif "manifests" in parts:
                 found = registry.manifests.get(("/".join(parts[2:-2]), parts[-1]))
@@ -329,8 +376,7 @@ def _handler(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:
                 if reply.reset:
                     info = self.connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
                     self._seen.sent -= struct.unpack_from("I", info, NOT_SENT)[0]
-                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    self.connection.close()
+                    self._hang_up()
                 else:
                     self.connection.shutdown(2)
                 self.close_connection = True
