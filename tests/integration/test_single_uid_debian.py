@@ -95,3 +95,23 @@ def test_packages_are_installed(
             again = exported(alone, "again", tmp_path / "again.tar")
             kept = seen.keys() - MADE_BY_THE_ENGINE
             assert {path: (seen[path], again.get(path)) for path in kept if seen[path] != again.get(path)} == {}
+
+
+@pytest.mark.needs("overlay")
+def test_packages_are_installed_by_a_build(
+    debian_layout: Path, repository: Path, expected: Seen, tmp_path: Path
+) -> None:
+    """The image has the owners that it would have elsewhere."""
+    (tmp_path / "context").mkdir()
+    file = tmp_path / "Containerfile"
+    file.write_text(f"FROM localhost/debian\nRUN <<EOF\nset -e\n{INSTALL}EOF\nRUN test -u /usr/bin/crontab || id\n")
+    with new_cli() as made:
+        alone = Alone(made.home)
+        alone.ok("tag", alone.ok("pull", "--quiet", f"oci:{debian_layout}:latest", timeout=300).strip(), "debian")
+        words = ("-t", "installed", "-v", f"{repository}:/debs:ro", "-f", str(file), str(tmp_path / "context"))
+        said = alone.ok("build", NONE, *words, timeout=600)
+        assert "uid=1000(somebody) gid=1000(somebody)" in said
+        alone.ok("create", NONE, "--name", "c", "installed", timeout=300)
+        seen = exported(alone, "c", tmp_path / "c.tar")
+        kept = expected.keys() - MADE_BY_THE_ENGINE - {"debs"}  # places of mounts
+        assert {path: (expected[path], seen.get(path)) for path in kept if expected[path] != seen.get(path)} == {}
