@@ -88,6 +88,8 @@ class Reader:
             self._last = (tree.path, head)
         try:
             fd = os.open(name, _FILE, dir_fd=self._directory)
+        except PermissionError:
+            raise
         except OSError as error:
             raise FileNotFoundError(error.errno, os.strerror(error.errno or 0), path) from None
         if not stat.S_ISREG(os.fstat(fd).st_mode):

@@ -70,6 +70,8 @@ def _of_paths(job: Job, wanted: Request) -> str:
         except PermissionError:
             # Files that only root of the user's namespace can read; what it reads is not remembered.
             return job.engine.in_userns(lambda: _answer(_Reading(wanted, source, cache))).decode()
+        except OSError as error:
+            raise _unreadable(error) from None
         cache.save()
         return found
     layers = job.find(wanted.from_).diff_ids
@@ -84,8 +86,12 @@ def _answer(reading: _Reading) -> bytes:
     try:
         return reading.run().encode()
     except OSError as error:
-        where = f" {error.filename!r}" if isinstance(error.filename, str) else ""
-        raise RootlessError(f"cannot read{where}: {os.strerror(error.errno or 0).lower()}") from None
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: OSError) -> RootlessError:
+    where = f" {error.filename!r}" if isinstance(error.filename, str) else ""
+    return RootlessError(f"cannot read{where}: {os.strerror(error.errno or 0).lower()}")
 
 
 class _Reading:
