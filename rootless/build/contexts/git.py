@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rootless.build.contexts.words import Repository
 
 _PROTOCOLS = "git:http:https:ssh"
+_MASK = 0o022  # of a usual checkout, whatever the user's is
 _PATIENCE = 3600  # seconds for one command of git
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _WHOLE_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -107,6 +108,7 @@ class _Git:
             return subprocess.run(
                 [self._program, *words], cwd=self._directory, env=self._environment, stdin=subprocess.DEVNULL,
                 capture_output=True, text=True, errors="replace", timeout=_PATIENCE, check=False,
+                umask=_MASK,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise RootlessError(f"cannot fetch {_public(self._url)}: no end after {_PATIENCE} s") from None

@@ -109,6 +109,9 @@ class View:
             if node.parent is None:
                 assert self.stack is not None
                 node.level = union.top(self.stack.trees)
+                if not node.own:
+                    status = os.fstat(node.level.parts[0][1])
+                    node.item.mode, node.item.mtime_ns = stat.S_IMODE(status.st_mode), status.st_mtime_ns
             else:
                 above = self.level(node.parent)
                 entry = above.find(node.name) if above is not None else None
