@@ -28,15 +28,11 @@ class Command(NamedTuple):
 def of(step: Run, settings: Mapping[str, Any]) -> Command:
     """The command of a RUN in an image with these settings. Raises UsageError."""
     if not isinstance(step.command, str):
-        if not step.command:
-            raise UsageError("cannot RUN an empty command")
         return _checked(Command(list(step.command)))
     document = step.document
     if document is not None and document.data.startswith("#!"):
         place = f"{PIPES}/{document.name}"
         return Command([place], place, document.data)
-    if not step.script.strip():
-        raise UsageError("cannot RUN an empty command")
     return _checked(Command([*(settings.get("Shell") or SHELL), step.script]))
 
 

@@ -6,7 +6,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rootless.build.run import mounts, secrets, ssh, trees
+from rootless.build.run import mounts, roots, secrets, ssh
 from rootless.engine.options.volume import tmpfs_options
 from rootless.errors import RootlessError, UsageError
 from rootless.init.within import Content, Within
@@ -89,16 +89,16 @@ class Sources:
         return self._place
 
     def _bind(self, mount: Mount, scratch: str) -> None:
-        root = trees.find(self._job, mount.from_, self._directory)
-        hidden = [] if mount.from_ else trees.ignored(self._job)
+        root = roots.find(self._job, mount.from_, self._directory)
+        hidden = [] if mount.from_ else roots.ignored(self._job)
         lower, path, upper, work, place = list(root.directories), mount.source, "", "", ""
-        overlaid = self._job.engine.driver.name == trees.OVERLAY
+        overlaid = self._job.engine.driver.name == roots.OVERLAY
         if not overlaid and (hidden or not mount.read_only):
-            found = trees.copied(self._job.engine, lower[0], path, scratch, hidden)
+            found = roots.copied(self._job.engine, lower[0], path, scratch, hidden)
             lower, path = [scratch], found
         else:
             if hidden:
-                trees.whiteouts(lower[0], hidden, f"{scratch}-hidden")
+                roots.whiteouts(lower[0], hidden, f"{scratch}-hidden")
                 lower.insert(0, f"{scratch}-hidden")
             if not mount.read_only:
                 upper, work = self._changes(scratch, lower[0])
@@ -141,19 +141,19 @@ class Sources:
         """Caches that begin as a part of an image are others than those that begin empty."""
         if not mount.from_:
             return mount.id
-        root = trees.find(self._job, mount.from_, self._directory)
+        root = roots.find(self._job, mount.from_, self._directory)
         origin = root.state.diff_ids if root.state else root.directories
         return "\n".join([mount.id, *origin, mount.source])
 
     def _fill(self, mount: Mount, path: str) -> None:
         if mount.from_:
-            root = trees.find(self._job, mount.from_, self._directory)
+            root = roots.find(self._job, mount.from_, self._directory)
             directory = root.directories[0]
             if len(root.directories) > 1:
                 assert root.state is not None
-                directory = trees.flattened(self._job, root.state)
+                directory = roots.flattened(self._job, root.state)
             os.rmdir(path)
-            if trees.copied(self._job.engine, directory, mount.source, path):
+            if roots.copied(self._job.engine, directory, mount.source, path):
                 raise RootlessError(f"cannot begin the cache {mount.id} with {mount.source}: it is not a directory")
         elif mount.source:
             raise UsageError("cannot use source without from in RUN --mount=type=cache")

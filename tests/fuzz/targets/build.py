@@ -7,6 +7,7 @@ from rootless.build.containerfile import expand, model
 from rootless.build.containerfile.evaluate import Evaluation
 from rootless.build.containerfile.origin import ContainerfileError
 from rootless.build.containerfile.parse import parse, parse_trigger
+from rootless.build.run import mounts, secrets, ssh
 from tests.fuzz.targets.target import Target, text
 
 _VARIABLES = {"a": "value", "e": "", "PATH": "/usr/bin:/bin", "b": "aXbXc*?/", "s": " 1  2 "}
@@ -63,6 +64,21 @@ def expansions_and_patterns(data: bytes) -> None:
             assert found.enters(path.rpartition("/")[0])
 
 
+def words_of_run(data: bytes) -> None:
+    """The first byte chooses: mounts, whose targets are absolute and normal, secrets, agents."""
+    word = text(data[1:])
+    kind = data[0] % 3 if data else 0
+    if kind == 0:
+        for mount in mounts.parse_all(word.split("\n"), "/w"):
+            assert mount.env or mount.target.startswith("/")
+            assert "//" not in mount.target and not {".", ".."} & set(mount.target.split("/"))
+            assert ".." not in mount.id.split("/")
+    elif kind == 1:
+        secrets.parse(word.split("\n"), {"a": ""})
+    else:
+        ssh.parse(word.split("\n"), {"SSH_AUTH_SOCK": "/s"})
+
+
 _LONG = b"""# syntax=docker/dockerfile:1
 ARG V=1
 FROM --platform=$BUILDPLATFORM busybox:${V:-2} AS build
@@ -111,4 +127,8 @@ TARGETS = (
         bytes([0]) + b"a $a \"${b%%X*}\" '$a' ${e:-${q-x}} ${b//?/y} \\$", bytes([1]) + b"it's \"$a\" \\n ${e:?empty}",
         bytes([2]) + b"**/a*/[b-d]?/**\nx/ab/cc/d/e", bytes([2]) + b"a**b*\\*\na/x/b*",
         bytes([3]) + b"*\n!a/*.b\n# c\n**/x\n!x/[^y]\na/c.b"], also=(expand.ExpansionError, patterns.PatternError)),
+    Target(words_of_run, [
+        bytes([0]) + b"type=bind,src=a,dst=../b,rw,from=x,z\ntype=cache,target=/c,id=a/b,sharing=locked,mode=0755",
+        bytes([0]) + b"type=secret,id=a,env=B,required=true\ntype=ssh,gid=2\ntype=tmpfs,target=/t,size=5m,readonly",
+        bytes([1]) + b"id=a,src=/b\ntype=env,id=c", bytes([2]) + b"default\na=/b,/c"]),
 )  # fmt: skip
