@@ -19,6 +19,10 @@ from typing import Any
 
 import pytest
 
+from rootless.build.copy import step as build_copy
+from rootless.build.copy.placing import Placing
+from rootless.build.copy.source import Rules, Source
+from rootless.build.copy.view import Node, View
 from rootless.engine.containers import cp, export
 from rootless.engine.containers.stack import Stack
 from rootless.engine.images import layerfile
@@ -244,6 +248,40 @@ class Changes(Reading):
         return super().judge(refused)
 
 
+class BuildCopy(Race):
+    """Row 76: a COPY of a directory of the build context."""
+
+    kinds = ROOTS
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage)
+        stage.link(f"{stage.place}/d/dir-link", "dir")
+        self.pairs.append(stage.pair(f"{stage.place}/d", "dir", "dir-link"))
+        self.written = b""
+
+    def step(self) -> None:
+        self.written = b""
+        output = os.memfd_create("archive")
+        source = Source.of_directory(self.stage.merged, Rules(), 1 << 20, "the build context")
+        try:
+            view = View(None)
+            placing = Placing(view, "copied", is_directory=True, owner=None, mode=None)
+            for each in source.choose(f"{self.stage.place}/d"):
+                node = source.open(each.path)
+                assert isinstance(node, Node)
+                placing.tree(build_copy.items(source, node), 0)
+            build_copy.write(view, output, int)
+            self.written = os.pread(output, os.fstat(output).st_size, 0)
+        finally:
+            source.close()
+            os.close(output)
+
+    def judge(self, refused: bool) -> Iterable[str]:
+        if TEXT in self.written or f"/{ONLY_OUTSIDE}".encode() in self.written:
+            raise Escaped("the layer has something of the canary")
+        return {kind for kind in (INSIDE, DECOY) if kind.encode() in self.written}
+
+
 class WorkingDirectory(Race):
     """Row 22: a working directory that is to be made for the user."""
 
@@ -378,6 +416,7 @@ SITES: dict[str, type[Race]] = {
     "copies_rows_68_69": Copies,
     "export_row_71": Reading,
     "commit_and_diff_row_71": Changes,
+    "build_copy_row_76": BuildCopy,
     "working_directory_row_22": WorkingDirectory,
     "accounts_row_26": Accounts,
     "volume_copy_up_rows_23_70": CopyUp,
@@ -427,4 +466,4 @@ def test_all_exchanges(scratch: Path, figure: Tell) -> None:
     found = [raced(name, "overlay", ROUNDS, scratch) for name in SITES]
     figure("swap races that escaped", "= 0", sum(len(result.escaped) for result in found),
            of=sum(result.rounds for result in found))  # fmt: skip
-    figure("rounds of swap races at each of 12 sites", "≥ 500", min(result.rounds for result in found))
+    figure("rounds of swap races at each of 13 sites", "≥ 500", min(result.rounds for result in found))

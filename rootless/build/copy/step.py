@@ -118,7 +118,7 @@ class _Copying:
         """Write the archive; what it cannot hold, each with a NUL behind. Raises RootlessError, StorageError."""
         try:
             self._place()
-            self._write(output)
+            write(self._view, output, self._job.mtime)
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -137,18 +137,6 @@ class _Copying:
             item = Item(REGULAR, _DOCUMENT_MODE, (0, 0), now, content=self._spooled().take(content))
             self._placing.file(name, item, alone=True)
 
-    def _write(self, output: int) -> None:
-        writer = TarWriter(output)
-        first: dict[int, bytes] = {}
-        mtime = self._job.mtime
-        for path, node in self._view.nodes():
-            item = node.item
-            name = os.fsencode(path)
-            write_item(writer, name + b"/" if item.kind == DIRECTORY else name, item, mtime(item.mtime_ns), first)
-            if node.opaque:
-                writer.add(name + b"/.wh..wh..opq", REGULAR, 0, 0, 0, 0)
-        writer.finish()
-
     def _spooled(self) -> Spool:
         if self._spool is None:
             self._spool = Spool(self._job.work, self._limits.bytes)
@@ -165,7 +153,7 @@ class _Copying:
                 if self._wanted.parents:
                     above = _parents(source, each.path, each.kept)
                     below = self._placing.parents(above, found.item.mtime_ns)
-                self._placing.tree(_items(source, found), found.item.mtime_ns, below)
+                self._placing.tree(items(source, found), found.item.mtime_ns, below)
                 continue
             if source.excludes(each.name):
                 continue
@@ -203,7 +191,7 @@ class _Copying:
             exclude = Excluded(self._wanted.exclude) if self._wanted.exclude else None
             source = Source.of_directory(fetched.path, Rules(exclude=exclude), self._limits.bytes, "the repository")
             try:
-                self._placing.tree(_items(source, source.view.root), fetched.time * 1_000_000_000)
+                self._placing.tree(items(source, source.view.root), fetched.time * 1_000_000_000)
             finally:
                 source.close()
             return
@@ -213,6 +201,27 @@ class _Copying:
         content = SpoolContent(fd, 0, os.fstat(fd).st_size)
         item = Item(REGULAR, _FETCHED_MODE, (0, 0), fetched.time * 1_000_000_000, content=content)
         self._placing.file(fetched.name, item, alone=True)
+
+
+def write(view: View, output: int, mtime: Callable[[int], int]) -> None:
+    """Write what was put into a view, with the directories above it, as an archive; ``mtime`` gives its times."""
+    writer = TarWriter(output)
+    first: dict[int, bytes] = {}
+    for path, node in view.nodes():
+        item = node.item
+        name = os.fsencode(path)
+        write_item(writer, name + b"/" if item.kind == DIRECTORY else name, item, mtime(item.mtime_ns), first)
+        if node.opaque:
+            writer.add(name + b"/.wh..wh..opq", REGULAR, 0, 0, 0, 0)
+    writer.finish()
+
+
+def items(source: Source, node: Node) -> Iterator[tuple[str, Item]]:
+    """What is in a directory of a source, each with its path in it."""
+    for path, entry in source.members(node):
+        item = source.item(entry)
+        if item is not None:
+            yield path, item
 
 
 def _parents(source: Source, path: str, kept: str) -> list[tuple[str, Item]]:
@@ -226,10 +235,3 @@ def _parents(source: Source, path: str, kept: str) -> list[tuple[str, Item]]:
             raise RootlessError(f"{path!r} has something in it that is not a directory")
         found.append((name, source.node_item(node)))
     return found
-
-
-def _items(source: Source, node: Node) -> Iterator[tuple[str, Item]]:
-    for path, entry in source.members(node):
-        item = source.item(entry)
-        if item is not None:
-            yield path, item
