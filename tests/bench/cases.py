@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,9 +40,11 @@ class Bench(NamedTuple):
     rounds: int
 
 
-def commands_in_turn(bench: Bench, *arguments: str) -> Times:
+def commands_in_turn(bench: Bench, *arguments: str, before_each: Callable[[], None] = lambda: None) -> Times:
     """Time the same command of both programs."""
-    return measure.in_turn(lambda: bench.peer.run(*arguments), lambda: bench.own.run(*arguments), bench.rounds)
+    return measure.in_turn(
+        lambda: bench.peer.run(*arguments), lambda: bench.own.run(*arguments), bench.rounds, before_each=before_each
+    )
 
 
 def run_without_network(bench: Bench) -> Times:
@@ -121,10 +124,85 @@ def pull(bench: Bench, registry: Registry) -> Times:
     )
 
 
+def push(bench: Bench, registry: Registry) -> Times:
+    """A whole push of the Debian of five layers, each to an empty registry of its own."""
+    reference = push_debian(registry)
+    for program in (bench.peer, bench.own):
+        program.run("pull", "--quiet", "--tls-verify=false", reference)
+    with ExitStack() as stack:
+        running: list[Registry] = []
+        numbers = itertools.count()
+
+        def start_registry() -> None:
+            running.append(stack.enter_context(Registry(bench.work / f"pushed-{next(numbers)}")))
+            os.sync()
+
+        def to_empty_registry(program: Program) -> None:
+            place = f"docker://{running[-1].address}/bench/debian"
+            program.run("push", "--quiet", "--tls-verify=false", reference, place)
+
+        return measure.in_turn(
+            lambda: to_empty_registry(bench.peer),
+            lambda: to_empty_registry(bench.own),
+            max(3, bench.rounds // 8),
+            before_each=start_registry,
+        )
+
+
 def push_debian(registry: Registry) -> str:
     """Push the Debian of five layers (made once, then cached); its reference."""
     layout = images.debian_layout("debian-bench", include=PACKAGES, splits=SPLITS)
     return registry.push(layout, "bench/debian")
+
+
+SAVED = "localhost/debian:latest"
+"""The large image in both stores, for the cases that save it and make containers of it."""
+
+
+def _with_debian(bench: Bench) -> None:
+    layout = images.debian_layout("debian-bench", include=PACKAGES, splits=SPLITS)
+    copied = bench.work / "debian"  # podman reads no path with a dot in it
+    if not copied.exists():
+        copied.symlink_to(layout)
+        for program in (bench.peer, bench.own):
+            program.add_image(copied, "latest", SAVED)
+
+
+def save_and_load(bench: Bench) -> Times:
+    """``save`` of the large image to a file, as it is typed, and ``load`` of that into an empty store."""
+    _with_debian(bench)
+    numbers = itertools.count()
+
+    def move(program: Program) -> None:
+        place = bench.work / f"moved-{next(numbers)}"
+        archive = f"{place}.tar"
+        program.run("save", "--quiet", "--output", archive, SAVED)
+        program.run("--root", f"{place}/root", "--runroot", f"{place}/run", "load", "--quiet", "--input", archive)
+        os.unlink(archive)
+
+    return measure.in_turn(
+        lambda: move(bench.peer), lambda: move(bench.own), max(5, bench.rounds // 4), before_each=os.sync
+    )
+
+
+def commit_of_one_file(bench: Bench) -> Times:
+    """``commit`` of a container of the large image in which one file was changed, another each time."""
+    _with_debian(bench)
+    changed = bench.work / "changed"
+    for program in (bench.peer, bench.own):
+        program.run("create", "--name", "changing", "--network", "none", SAVED, "/bin/true")
+
+    def change() -> None:
+        changed.write_bytes(os.urandom(10_000))
+        for program in (bench.peer, bench.own):
+            program.run("cp", str(changed), "changing:/etc/changed")
+        os.sync()
+
+    try:
+        return commands_in_turn(bench, "commit", "--quiet", "changing", before_each=change)
+    finally:
+        for program in (bench.peer, bench.own):
+            program.run("rm", "changing")
 
 
 def crowded_run(bench: Bench) -> Times:

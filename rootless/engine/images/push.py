@@ -125,11 +125,11 @@ def _outgoing(engine: Engine, found: Image | ImageList, *, with_images: bool) ->
     """What is pushed: an image, or a list, whose images go with it only if ``with_images``."""
     if isinstance(found, Image):
         return of_store(engine.store, found, _called(found))
-    lists = engine.store.lists
+    lists, blobs = engine.store.lists, engine.store.blobs
     here = []
     for entry in found.document["manifests"] if with_images else []:
         manifest = lists.manifest(entry)
-        if manifest is not None:
+        if manifest and all(blobs.has(part["digest"]) for part in (manifest["config"], *manifest["layers"])):
             descriptor: Descriptor = {key: entry[key] for key in ("mediaType", "digest", "size")}  # type: ignore[assignment]
             here.append(of_store(engine.store, Image(engine.store.images, descriptor, [])))
     data = engine.store.blobs.read(found.digest, verify=True)
