@@ -284,7 +284,8 @@ COMMANDS: dict[str, Entry] = {
     }),
     "image exists": ("images:exists", True, 1, 1, {}),
     "image prune": ("images:prune", True, 0, 0, {
-        "--all": "bool", "-a": "--all", "--force": "bool", "-f": "--force", "--filter": "list",
+        "--all": "bool", "-a": "--all", "--build-cache": "bool", "--force": "bool", "-f": "--force",
+        "--filter": "list",
     }),
     "build": ("building:build", True, 0, 1, {
         "--file": "csv", "-f": "--file", "--build-arg": "list", "--build-arg-file": "list", "--build-context": "list",
@@ -408,7 +409,8 @@ COMMANDS: dict[str, Entry] = {
         "--creds": "text",
     }),
     "system prune": ("system:prune", True, 0, 0, {
-        "--all": "bool", "-a": "--all", "--force": "bool", "-f": "--force", "--filter": "list", "--volumes": "bool",
+        "--all": "bool", "-a": "--all", "--build": "bool", "--force": "bool", "-f": "--force", "--filter": "list",
+        "--volumes": "bool",
     }),
     "system dedup": ("system:dedup", True, 0, 0, {
         "--hard-links": "bool",

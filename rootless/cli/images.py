@@ -213,8 +213,14 @@ def prune(values: Values, args: list[str], global_values: Values) -> int:
     from rootless.engine.images.removal import prune as prune_images
 
     what = "images without at least one container" if values.get("all") else "dangling images"
-    if not confirmed(f"WARNING! This command removes all {what}.", values.get("force")):
+    caches = ", and what RUN --mount=type=cache has kept" if values.get("build_cache") else ""
+    if not confirmed(f"WARNING! This command removes all {what}{caches}.", values.get("force")):
         return 0
-    for name in prune_images(open_engine(global_values), values):
+    engine = open_engine(global_values)
+    for name in prune_images(engine, values):
         render.line(name)
+    if caches:
+        from storage.caches import Caches
+
+        Caches(engine.store.layout).prune(engine.delete_tree)
     return 0

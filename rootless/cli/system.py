@@ -92,6 +92,8 @@ def prune(values: Values, args: list[str], global_values: Values) -> int:
 
     victims = ["all stopped containers", "all half-done work"]
     victims.append("all images without at least one container" if values.get("all") else "all dangling images")
+    if values.get("all"):
+        victims.append("all caches that no build uses")
     if values.get("volumes"):
         victims.append("all volumes not used by at least one container")
     question = "WARNING! This command removes:\n" + "".join(f"\t- {victim}\n" for victim in victims)

@@ -64,8 +64,8 @@ def _in_userns(engine: Engine, function: Callable[[], bytes]) -> bytes:
 
 
 def prune(engine: Engine, values: Values) -> dict[str, Any]:
-    """Remove ended containers, images without a name (``all``: without a container), with ``volumes`` unused volumes,
-    and what killed commands left.
+    """Remove ended containers, images without a name (``all``: without a container, and caches of builds), with
+    ``volumes`` unused volumes, and what killed commands left.
 
     Returns ``containers``, ``images`` and ``volumes`` (ids and names), and ``reclaimed`` in bytes.
     """
@@ -80,6 +80,10 @@ def prune(engine: Engine, values: Values) -> dict[str, Any]:
     containers = removal.sweep(engine) + removal.prune(engine, filters)
     removed_images = prune_images(engine, {"all": values.get("all"), **filters})
     removed_volumes = volumes.prune(engine, filters) if values.get("volumes") else []
+    if values.get("all"):
+        from storage.caches import Caches
+
+        Caches(engine.store.layout).prune(engine.delete_tree)
     gc.sweep(engine.store, engine.delete_tree, parts=True)
     after = size_of(engine, engine.store.layout.data)
     return {

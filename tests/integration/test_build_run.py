@@ -276,6 +276,11 @@ def test_prune_leaves_a_cache_that_is_in_use(context: Path, busybox_layout: Path
             cli.ok("builder", "prune", "--force")
             assert len(os.listdir(cli.data / "caches")) == 1
             assert holder.process.poll() is None
+        for words in (("image", "prune", "--build-cache"), ("system", "prune", "--all")):
+            built(cli, context, f"{mount}again true", "--no-cache", "-t", "kept")
+            assert os.listdir(cli.data / "caches")
+            cli.ok(*words, "--force")
+            assert not os.listdir(cli.data / "caches")
 
 
 @pytest.fixture

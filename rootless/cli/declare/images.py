@@ -155,6 +155,11 @@ COMMANDS = (
         ("image prune",),
         "images:prune",
         "Remove images without a name.",
-        (flag("--all", "-a", help="Also those that no container uses."), FORCE_PRUNE, PRUNE_FILTER),
+        (
+            flag("--all", "-a", help="Also those that no container uses."),
+            flag("--build-cache", help="Also what RUN --mount=type=cache has kept."),
+            FORCE_PRUNE,
+            PRUNE_FILTER,
+        ),
     ),
 )
