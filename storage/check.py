@@ -11,7 +11,18 @@ import os
 import stat
 from functools import partial
 
-from storage import atomic, check_images, check_index, check_layers, gc, jsonfast, locks, private, trees
+from storage import (
+    atomic,
+    check_artifacts,
+    check_images,
+    check_index,
+    check_layers,
+    gc,
+    jsonfast,
+    locks,
+    private,
+    trees,
+)
 from storage.errors import StorageError, shown
 from storage.layout import names_in
 from storage.names import is_name
@@ -47,6 +58,7 @@ def run(
     findings: list[Finding] = []
     for check in (
         _directories, check_index.index, check_images.blobs, check_layers.layers, check_images.images,
+        check_artifacts.lists, check_artifacts.artifacts,
         check_layers.contents, check_layers.links, check_images.unused, _containers, _names, _volumes, _leftovers,
     ):
         for problem in check(store, means or Means()):

@@ -28,13 +28,13 @@ def index(store: Store, means: Means) -> Iterator[Problem]:
     why = private.wrong(layout.index, 0o600)
     if why.startswith("its mode"):
         yield Problem("index", "index.json", why, lambda: os.chmod(layout.index, 0o600))
-    elif why or not _is_intact(layout.index):
+    elif why or not is_intact(layout.index):
         yield Problem("index", "index.json", why or "its bytes are not those that were written",
                       lambda: _rebuild_index(store))
     try:
         entries = store.images.index.entries()
     except StorageError as error:
-        if why != "it is missing" and _is_intact(layout.index):  # else told already
+        if why != "it is missing" and is_intact(layout.index):  # else told already
             yield Problem("index", "index.json", error.message, lambda: _rebuild_index(store))
         try:
             entries = store.images.index.entries()
@@ -49,20 +49,21 @@ def index(store: Store, means: Means) -> Iterator[Problem]:
             yield Problem("image", name, "two images have this name", lambda: _rewrite_index(store))
     if entries:
         why = private.wrong(layout.index_copy, 0o600)
-        if not why and not _is_copy(layout.index_copy):
+        if not why and not is_copy(layout.index_copy):
             why = "it is no copy of the index"
         if why:
             yield Problem("index", "index.copy", why, lambda: _rewrite_index(store))
 
 
-def _is_intact(path: str) -> bool:
+def is_intact(path: str) -> bool:
+    """Whether the file is as it was written; one that cannot be read is told of in other words."""
     try:
         return jsonfast.is_intact(atomic.read(path, 64 << 20))
     except OSError:
-        return True  # told in other words
+        return True
 
 
-def _is_copy(path: str) -> bool:
+def is_copy(path: str) -> bool:
     """Whether the file is an index, as it was written: that of now, or one of before if the writer was killed."""
     try:
         data = atomic.read(path, 64 << 20)
@@ -91,7 +92,7 @@ def _rebuild_index(store: Store) -> None:
     with Lock(layout.images_lock):
         entries: list[Descriptor] = []
         try:
-            path = layout.index_copy if _is_copy(layout.index_copy) else layout.index
+            path = layout.index_copy if is_copy(layout.index_copy) else layout.index
             entries, _ = index_file.parse(atomic.read(path, 64 << 20), path)
         except (OSError, StorageError):
             pass

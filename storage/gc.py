@@ -94,6 +94,7 @@ def _in_use(store: Store) -> tuple[set[str], set[str]]:
         digests.update(layer["digest"] for layer in image.layers)
         diff_ids.update(image.diff_ids)
     digests.update(store.lists.needed())
+    digests.update(store.artifacts.needed())
     of_builds = store.build_cache.needed()
     digests.update(of_builds[0])
     diff_ids.update(of_builds[1])

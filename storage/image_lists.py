@@ -172,20 +172,34 @@ class ImageLists:
             yield each.digest
             for entry in each.entries:
                 yield entry["digest"]
-                manifest = self.manifest(entry)
+                manifest = self._any_manifest(entry)
                 if manifest is not None:
                     yield manifest["config"]["digest"]
                     yield from (layer["digest"] for layer in manifest["layers"])
 
     def manifest(self, entry: Descriptor) -> Manifest | None:
         """The manifest that an entry of a list means, if it is that of an image and in the store."""
-        if entry["mediaType"] not in oci.MANIFEST_TYPES or not self._images.blobs.has(entry["digest"], entry["size"]):
-            return None
-        document = self._images.blobs.read_document(entry["digest"])
+        document = self._document(entry)
         try:
-            return oci.check_manifest(document, entry["mediaType"])
+            return oci.check_manifest(document, entry["mediaType"]) if document is not None else None
         except oci.InvalidDocumentError:
             return None  # of something else than an image
+
+    def artifact(self, entry: Descriptor) -> Manifest | None:
+        """The same for an entry that is an artifact, and no image."""
+        return self._any_manifest(entry) if self.manifest(entry) is None else None
+
+    def _any_manifest(self, entry: Descriptor) -> Manifest | None:
+        from storage.artifacts import check_artifact
+
+        document = self._document(entry)
+        return check_artifact(document, entry["mediaType"]) if document is not None else None
+
+    def _document(self, entry: Descriptor) -> object | None:
+        """The value of the blob of a manifest; None if it is none, or not in the store."""
+        if entry["mediaType"] not in oci.MANIFEST_TYPES or not self._images.blobs.has(entry["digest"], entry["size"]):
+            return None
+        return self._images.blobs.read_document(entry["digest"])
 
     # Writing
 

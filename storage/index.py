@@ -34,10 +34,12 @@ def encode(entries: list[Any]) -> bytes:
 class IndexFile:
     """The index of one store, read when it is first needed and again when it was replaced."""
 
-    __slots__ = ("_data", "_entries", "_layout", "_stamp", "damaged")
+    __slots__ = ("_copy", "_data", "_entries", "_path", "_stamp", "damaged")
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+    def __init__(self, layout: Layout, path: str = "", copy: str = "") -> None:
+        """That of the images, or the one at ``path``, with its ``copy``."""
+        self._path = path or layout.index
+        self._copy = copy or layout.index_copy
         self._stamp: tuple[int, int, int] | None = None
         self._data = b""
         self._entries: list[Descriptor] | None = None
@@ -47,15 +49,15 @@ class IndexFile:
     def _read(self) -> bytes:
         """The bytes of the index. It is replaced, never changed: the same inode, time and size are the same bytes."""
         try:
-            status = os.stat(self._layout.index)
+            status = os.stat(self._path)
             stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
             if stamp == self._stamp:
                 return self._data
             if status.st_size > _MAX_BYTES:
-                raise DamagedError(f"cannot read {self._layout.index}: it is too large", self._layout.index)
-            data = atomic.read(self._layout.index, _MAX_BYTES)
+                raise DamagedError(f"cannot read {self._path}: it is too large", self._path)
+            data = atomic.read(self._path, _MAX_BYTES)
         except FileNotFoundError:
-            raise DamagedError("cannot read the image index: it is missing", self._layout.index) from None
+            raise DamagedError("cannot read the image index: it is missing", self._path) from None
         except OSError as error:
             raise os_error("cannot read the image index", error) from error
         self._data = data
@@ -99,22 +101,22 @@ class IndexFile:
         """
         data = self._read()
         if self._entries is None:
-            self._entries, self.damaged = parse(data, self._layout.index)
+            self._entries, self.damaged = parse(data, self._path)
         return self._entries
 
     def raw_entries(self) -> list[Any]:
         """Return all entries as they are on disk now, damaged ones too, for a writer that must not lose them."""
         self._stamp = None
-        document = _document(self._read(), self._layout.index)
+        document = _document(self._read(), self._path)
         return list(document["manifests"])
 
     def replace(self, entries: list[Any]) -> None:
         """Write the index anew, and a copy from which it can be repaired. The caller holds the images lock."""
         data = encode(entries)
-        atomic.write(self._layout.index, data)
+        atomic.write(self._path, data)
         self._stamp = None
         try:
-            atomic.write(self._layout.index_copy, data)
+            atomic.write(self._copy, data)
         except StorageError:
             pass  # an older copy is as good as one can have on a full disk
 

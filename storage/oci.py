@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         annotations: NotRequired[dict[str, str]]
         platform: NotRequired[Platform]
         urls: NotRequired[list[str]]
+        artifactType: NotRequired[str]
 
     class Manifest(TypedDict):
         """One image for one platform (manifest.md)."""

@@ -6,9 +6,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from storage.artifacts import Artifact
     from storage.images import Image
     from storage.layers_unpack import Confine, InUserns
     from storage.trees import DeleteTree
+
+    Fetch = Callable[[Image | Artifact, str, int], bool]
 
 
 class Means:
@@ -24,7 +27,7 @@ class Means:
 
     def __init__(
         self, *, delete_tree: DeleteTree | None = None, in_userns: InUserns | None = None,
-        confine: Confine | None = None, fetch: Callable[[Image, str, int], bool] | None = None, quick: bool = False,
+        confine: Confine | None = None, fetch: Fetch | None = None, quick: bool = False,
         max_age: float = 24 * 3600, progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.delete_tree = delete_tree

@@ -10,6 +10,7 @@ from storage.layout import Layout, names_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from storage.artifacts import Artifacts
     from storage.blobs import Blobs
     from storage.build_cache import BuildCache
     from storage.containers import Containers
@@ -81,7 +82,8 @@ def _make(layout: Layout) -> None:
     known = {os.path.basename(path) for path in layout.directories()} | {
         os.path.basename(path) for path in (
             layout.reserve, layout.spare, layout.images_lock, layout.content_lock, layout.index_copy,
-            layout.events, f"{layout.events}.1", layout.build_cache, layout.caches)}
+            layout.events, f"{layout.events}.1", layout.artifacts, layout.artifacts_copy, layout.build_cache,
+            layout.caches)}
     strangers = sorted(set(names_in(layout.data)) - known)
     strangers = [name for name in strangers if not name.startswith(atomic.TEMP_PREFIX)]
     if strangers:
@@ -110,7 +112,8 @@ class Store:
     """
 
     __slots__ = (
-        "_blobs", "_build_cache", "_containers", "_images", "_layers", "_lists", "_volumes", "caller_umask", "layout",
+        "_artifacts", "_blobs", "_build_cache", "_containers", "_images", "_layers", "_lists", "_volumes",
+        "caller_umask", "layout",
     )
 
     def __init__(self, layout: Layout, caller_umask: int = 0o077) -> None:
@@ -121,6 +124,7 @@ class Store:
         self._images: Images | None = None
         self._layers: Layers | None = None
         self._lists: ImageLists | None = None
+        self._artifacts: Artifacts | None = None
         self._containers: Containers | None = None
         self._volumes: Volumes | None = None
 
@@ -192,6 +196,15 @@ class Store:
 
             self._lists = ImageLists(self.images, self.layout)
         return self._lists
+
+    @property
+    def artifacts(self) -> Artifacts:
+        """Artifacts and their names."""
+        if self._artifacts is None:
+            from storage.artifacts import Artifacts
+
+            self._artifacts = Artifacts(self.blobs, self.layout)
+        return self._artifacts
 
     @property
     def layers(self) -> Layers:

@@ -18,7 +18,7 @@ NAME = "rootless"
 
 VERSION = "system:program_version"
 
-GROUPS: tuple[str, ...] = ("container", "image", "image trust", "manifest", "buildx", "builder", "volume", "system", "healthcheck",)
+GROUPS: tuple[str, ...] = ("container", "image", "image trust", "manifest", "artifact", "buildx", "builder", "volume", "system", "healthcheck",)
 
 ROOT = {
     "--version": "bool", "-v": "--version",
@@ -31,7 +31,8 @@ PERSISTENT = {
 }
 
 ALIASES: dict[str, str] = {
-    "builder build": "build", "buildx build": "build", "buildx prune": "builder prune", "container attach": "attach",
+    "artifact list": "artifact ls", "artifact remove": "artifact rm", "builder build": "build",
+    "buildx build": "build", "buildx prune": "builder prune", "container attach": "attach",
     "container commit": "commit", "container cp": "cp", "container create": "create", "container exec": "exec",
     "container export": "export", "container init": "init", "container kill": "kill", "container list": "ps",
     "container logs": "logs", "container ls": "ps", "container mount": "mount", "container pause": "pause",
@@ -319,8 +320,11 @@ COMMANDS: dict[str, Entry] = {
     }),
     "manifest add": ("manifests:add", True, 2, -1, {
         "--all": "bool", "--annotation": "list", "--arch": "text", "--features": "csv", "--os": "text",
-        "--os-features": "csv", "--os-version": "text", "--variant": "text", "--authfile": "text",
-        "--cert-dir": "text", "--tls-verify": "bool", "--creds": "text",
+        "--os-features": "csv", "--os-version": "text", "--variant": "text", "--artifact": "bool",
+        "--artifact-annotation": "list", "--artifact-config": "text", "--artifact-config-type": "text",
+        "--artifact-exclude-titles": "bool", "--artifact-layer-type": "text", "--artifact-subject": "text",
+        "--artifact-type": "text", "--authfile": "text", "--cert-dir": "text", "--tls-verify": "bool",
+        "--creds": "text",
     }),
     "manifest annotate": ("manifests:annotate", True, 1, 2, {
         "--annotation": "list", "--index": "bool", "--arch": "text", "--features": "csv", "--os": "text",
@@ -340,6 +344,32 @@ COMMANDS: dict[str, Entry] = {
     "manifest remove": ("manifests:remove", True, 2, -1, {}),
     "manifest rm": ("manifests:rm", True, 1, -1, {
         "--ignore": "bool", "-i": "--ignore",
+    }),
+    "artifact add": ("artifacts:add", True, 2, -1, {
+        "--annotation": "list", "--append": "bool", "-a": "--append", "--file-type": "text", "--replace": "bool",
+        "--type": "text",
+    }),
+    "artifact extract": ("artifacts:extract", True, 2, 2, {
+        "--digest": "text", "--title": "text",
+    }),
+    "artifact inspect": ("artifacts:inspect", True, 1, 1, {
+        "--format": "text", "-f": "--format",
+    }),
+    "artifact ls": ("artifacts:ls", True, 0, 0, {
+        "--format": "text", "--noheading": "bool", "-n": "--noheading", "--no-trunc": "bool", "--quiet": "bool",
+        "-q": "--quiet",
+    }),
+    "artifact pull": ("artifacts:pull", True, 1, 1, {
+        "--authfile": "text", "--cert-dir": "text", "--tls-verify": "bool", "--creds": "text", "--retry": "number",
+        "--retry-delay": "text", "--quiet": "bool", "-q": "--quiet",
+    }),
+    "artifact push": ("artifacts:push", True, 1, 2, {
+        "--authfile": "text", "--cert-dir": "text", "--tls-verify": "bool", "--creds": "text", "--digestfile": "text",
+        "--retry": "number", "--retry-delay": "text", "--quiet": "bool", "-q": "--quiet", "--sign-by": "text",
+        "--sign-by-sigstore-private-key": "text", "--sign-passphrase-file": "text",
+    }),
+    "artifact rm": ("artifacts:rm", True, 0, -1, {
+        "--all": "bool", "-a": "--all", "--ignore": "bool", "-i": "--ignore",
     }),
     "image sign": ("trust:sign", True, 1, -1, {
         "--all": "bool", "-a": "--all", "--directory": "text", "-d": "--directory", "--sign-by": "text",

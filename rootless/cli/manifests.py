@@ -10,6 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from rootless.engine.context import Engine
+    from storage.image_lists import ImageList
+
     Values = dict[str, Any]
 
 _OF_ENTRY = ("arch", "features", "os", "os_features", "os_version", "variant")
@@ -33,11 +36,30 @@ def add(values: Values, args: list[str], global_values: Values) -> int:
 
     engine = open_engine(global_values)
     found = manifests.find(engine, args[0])
+    if values.get("artifact"):
+        render.line(_add_files(engine, found, args[1:], values))
+        return 0
+    for key in values:
+        if key.startswith("artifact"):
+            raise UsageError(f"cannot use --{key.replace('_', '-')} without --artifact")
     entries = [
         manifests.described(entry, values) for name in args[1:] for entry in manifests.look_up(engine, name, values)
     ]
     render.line(manifests.add(engine, found, entries).id)
     return 0
+
+
+def _add_files(engine: Engine, found: ImageList, paths: list[str], values: Values) -> str:
+    """Add files as one artifact; the list's ID."""
+    from rootless.engine.images import manifests
+    from rootless.engine.images.artifacts import of_files
+    from storage import gc
+
+    if values.get("all"):
+        raise UsageError("cannot use --all with --artifact", "files have no platforms")
+    with gc.adding(engine.store.layout):
+        entry = manifests.described(manifests.Entry(of_files(engine, paths, values)), values)
+        return manifests.add(engine, found, [entry]).id
 
 
 def annotate(values: Values, args: list[str], global_values: Values) -> int:

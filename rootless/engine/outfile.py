@@ -43,6 +43,15 @@ def new_file(path: str, umask: int) -> Iterator[int]:
         os.close(directory)
 
 
+@contextmanager
+def new_file_in(directory: int, base: str, path: str, umask: int) -> Iterator[int]:
+    """As ``new_file``, for the name ``base`` in an open directory; what has that name is replaced, never followed.
+
+    ``path`` is what errors call it.
+    """
+    yield from _unnamed(directory, base, path, umask)
+
+
 def _unnamed(directory: int, base: str, path: str, umask: int) -> Iterator[int]:
     """A descriptor of a file without a name, which a killed writer leaves nothing of; at the end it is ``base``.
 

@@ -12,6 +12,7 @@ import sys
 import typer
 
 from rootless.cli.declare import (
+    artifacts,
     building,
     containers,
     copying,
@@ -43,6 +44,7 @@ GROUPS = {
     "image": "Manage images.",
     "image trust": "Show and change which images are accepted.",
     "manifest": "Manage image lists.",
+    "artifact": "Manage artifacts: files that registries keep beside images.",
     "buildx": "Build images, by Docker's newer name.",
     "builder": "Build images, and forget what builds have kept.",
     "volume": "Manage volumes.",
@@ -52,8 +54,8 @@ GROUPS = {
 
 
 FAMILIES = (
-    run, life, exec, health, resources, containers, logs, copying, images, building, manifests, trust,
-    pushing, registries, volumes, system, doctor, events,
+    run, life, exec, health, resources, containers, logs, copying, images, building, manifests, artifacts,
+    trust, pushing, registries, volumes, system, doctor, events,
 )  # fmt: skip
 
 

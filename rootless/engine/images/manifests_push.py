@@ -7,11 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rootless.engine.images import manifests
+from rootless.engine.images.artifacts_move import publish
 from rootless.engine.images.fetch import confine, sources_of
 from rootless.engine.images.push import push
 from rootless.engine.images.source import blob_message, check_space, missing_blobs, read_manifest
 from rootless.engine.images.trust import check as trust
 from rootless.engine.images.worker import Send, Worker
+from rootless.errors import UsageError
 from rootless.registry import registries_conf
 from rootless.registry.download import Downloader
 from rootless.registry.options import ConnectionOptions
@@ -38,6 +40,7 @@ def push_list(engine: Engine, name: str, destination: str, values: Values, progr
     with gc.adding(engine.store.layout):
         if values.get("all") is not False:
             _fetch_missing(engine, found, destination, values, progress)
+            _send_artifacts(engine, found, destination, values)
         digest = push(engine, name, destination, values, progress)
     if values.get("rm"):
         manifests.delete(engine, found)
@@ -67,6 +70,32 @@ def _fetch_missing(engine: Engine, found: ImageList, destination: str, values: V
                 if message["done"] < message["size"]:
                     progress.waiting(message["digest"], message["size"])
                 progress.downloaded(message["digest"], message["done"], message["size"])
+    finally:
+        worker.kill()
+
+
+def _send_artifacts(engine: Engine, found: ImageList, destination: str, values: Values) -> None:
+    """Send what is in the list, and in the store, and no image. Raises UsageError where it is no registry."""
+    wanted = [(entry, manifest) for entry in found.entries if (manifest := engine.store.lists.artifact(entry))]
+    if not wanted:
+        return
+    if not _repository(destination or found.names[0]):
+        raise UsageError("cannot write a list with artifacts to a file", "push it to a registry")
+    full = reference.parse((destination or found.names[0]).removeprefix("docker://"))
+    options = ConnectionOptions.from_values(values)
+
+    def work(send: Send) -> None:
+        from rootless.engine.images.push_registry import saying, target_for
+
+        confine(engine.store, options)
+        target = target_for(full, saying(options, send))
+        for entry, manifest in wanted:
+            publish(engine.store, target, entry, manifest, entry["digest"], send)
+
+    worker = Worker(work)
+    try:
+        while worker.receive() is not None:
+            pass
     finally:
         worker.kill()
 

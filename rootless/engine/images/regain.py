@@ -13,12 +13,15 @@ from storage.images import Image
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from storage.artifacts import Artifact
     from storage.oci import Descriptor
 
 LOCAL = "localhost"
 
 
-def regain(engine: Engine, options: ConnectionOptions, image: Image, digest: str, size: int) -> bool:
+def regain(
+    engine: Engine, options: ConnectionOptions, image: Image | Artifact, digest: str, size: int
+) -> bool:
     """Fetch the blob ``digest`` of ``image`` in a process of its own; False if no name says where it came from.
 
     Raises ``StorageError`` if none of the places has it.
