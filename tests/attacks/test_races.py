@@ -266,7 +266,7 @@ class BuildCopy(Race):
         try:
             view = View(None)
             placing = Placing(view, "copied", is_directory=True, owner=None, mode=None)
-            for each in source.choose(f"{self.stage.place}/d"):
+            for each in source.choose([f"{self.stage.place}/d"]):
                 node = source.open(each.path)
                 assert isinstance(node, Node)
                 placing.tree(build_copy.items(source, node), 0)

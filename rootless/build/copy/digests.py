@@ -107,9 +107,8 @@ class _Reading:
         whole = hashlib.sha256()
         source = self._open()
         try:
-            for word in self._wanted.paths:
-                for each in source.choose(word):
-                    self._choice(whole, source, each.path, each.kept if self._wanted.parents else each.name)
+            for each in source.choose(self._wanted.paths):
+                self._choice(whole, source, each.path, each.kept if self._wanted.parents else each.name)
         finally:
             source.close()
         return whole.hexdigest()

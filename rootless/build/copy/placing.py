@@ -37,6 +37,7 @@ class Placing:
         self._owner = owner
         self._mode = mode
         self._base: Node | None = None
+        self._made_items: list[Item] = []
 
     def changed(self, item: Item) -> Item:
         """The item with the owner and mode that were asked for."""
@@ -47,7 +48,16 @@ class Placing:
         return item
 
     def _made(self, mtime_ns: int) -> Callable[[], Item]:
-        return lambda: Item(DIRECTORY, 0o755, self._owner or (0, 0), mtime_ns)
+        def new() -> Item:
+            item = Item(DIRECTORY, 0o755, self._owner or (0, 0), mtime_ns)
+            self._made_items.append(item)
+            return item
+
+        return new
+
+    def has_made(self, node: Node) -> bool:
+        """Whether a directory is one that nothing describes."""
+        return any(item is node.item for item in self._made_items)
 
     def base(self, mtime_ns: int) -> Node:
         """The destination as a directory, made if it is missing. Raises RootlessError if it is something else."""

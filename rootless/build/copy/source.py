@@ -90,7 +90,7 @@ class Source:
         self._limit = limit
         self._reset = reset
         self._links: dict[tuple[int, int], Item] = {}
-        self.sockets: list[str] = []
+        self._filtered = False
 
     @classmethod
     def of_directory(cls, path: str, rules: Rules, limit: int, where: str) -> Source:
@@ -103,8 +103,20 @@ class Source:
 
     # Choosing.
 
-    def choose(self, word: str) -> list[Chosen]:
-        """What a source word means. Raises RootlessError for nothing."""
+    def choose(self, words: Sequence[str]) -> list[Chosen]:
+        """What source words mean. Raises RootlessError for one that means nothing.
+
+        One with wildcards may mean nothing if another means something.
+        """
+        found = [(word, self._choice(word)) for word in words]
+        if not any(chosen for _, chosen in found):
+            word = found[0][0]
+            if self._filtered:
+                raise self._left_out(f"everything that {word!r} means")
+            raise RootlessError(f"{word!r} is not in {self.where}", self._hint())
+        return [each for _, chosen in found for each in chosen]
+
+    def _choice(self, word: str) -> list[Chosen]:
         pivot, kept = _pivot(word)
         path = _inside(pivot + "/" + kept if pivot else kept)
         skipped = len(_inside(pivot).split("/")) if _inside(pivot) else 0
@@ -115,18 +127,19 @@ class Source:
         else:
             matched = sorted(self._matching("", names))
             found = [each for each in matched if not self._leaves_out(each)]
-        if not found and matched:
-            raise RootlessError(
-                f"everything that {word!r} means is left out by the ignore file", "take it out of the ignore file"
-            )
-        if not found:
-            raise RootlessError(f"{word!r} is not in {self.where}", self._hint(path))
+        self._filtered = self._filtered or len(found) < len(matched)
+        if not found and not any(has_wildcards(name) for name in names):
+            raise RootlessError(f"{word!r} is not in {self.where}", self._hint())
         if found == [path] and path and self._leaves_out(path):
-            raise RootlessError(f"{word!r} is left out by the ignore file", "take it out of the ignore file")
+            raise self._left_out(repr(word))
         return [Chosen(each, "/".join(each.split("/")[skipped:])) for each in found]
 
-    def _hint(self, path: str) -> str:
-        if path.startswith("..") or self.where != "the build context":
+    @staticmethod
+    def _left_out(what: str) -> RootlessError:
+        return RootlessError(f"{what} is left out by the ignore file", "take it out of the ignore file")
+
+    def _hint(self) -> str:
+        if self.where != "the build context":
             return ""
         return "paths are relative to the build context, and nothing outside of it can be copied"
 
@@ -255,7 +268,6 @@ class Source:
         status = entry.status
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
         if kind is None:
-            self.sockets.append(entry.path)
             return None
         mode, owner = stat.S_IMODE(status.st_mode), (0, 0)
         device = (os.major(status.st_rdev), os.minor(status.st_rdev)) if kind in (CHARACTER, BLOCK_DEVICE) else (0, 0)

@@ -100,7 +100,7 @@ class _Copying:
         self._wanted = wanted
         self._fetched = fetched
         self._limits: Limits = limits_of(job.engine)
-        layers = stacks.of_layers(job.engine, state.diff_ids)
+        self._layers = layers = stacks.of_layers(job.engine, state.diff_ids)
         self._view = View(None if wanted.link else layers)
         self._source = source() if source is not None else None
         self._spool: Spool | None = None
@@ -118,6 +118,8 @@ class _Copying:
         """Write the archive; what it cannot hold, each with a NUL behind. Raises RootlessError, StorageError."""
         try:
             self._place()
+            if self._wanted.link:
+                self._leave_directories()
             write(self._view, output, self._job.mtime)
         except BrokenPipeError:
             raise
@@ -137,13 +139,24 @@ class _Copying:
             item = Item(REGULAR, _DOCUMENT_MODE, (0, 0), now, content=self._spooled().take(content))
             self._placing.file(name, item, alone=True)
 
+    def _leave_directories(self) -> None:
+        """Let directories that nothing describes, and the image has, be as they are there."""
+        left = {""}
+        with View(self._layers) as image:
+            for path, node in self._view.nodes():
+                if path.rpartition("/")[0] in left and self._placing.has_made(node):
+                    _, _, found = image.find(path)
+                    if isinstance(found, Node) or (found is not None and found.is_directory):
+                        left.add(path)
+                        node.silent = True
+
     def _spooled(self) -> Spool:
         if self._spool is None:
             self._spool = Spool(self._job.work, self._limits.bytes)
         return self._spool
 
     def _copy_paths(self, source: Source) -> None:
-        chosen = [each for word in self._wanted.paths for each in source.choose(word)]
+        chosen = source.choose(self._wanted.paths)
         others = len(self._wanted.remote) + len(self._wanted.documents)
         alone = len(chosen) + others == 1
         for each in chosen:
@@ -208,6 +221,8 @@ def write(view: View, output: int, mtime: Callable[[int], int]) -> None:
     writer = TarWriter(output)
     first: dict[int, bytes] = {}
     for path, node in view.nodes():
+        if node.silent:
+            continue
         item = node.item
         name = os.fsencode(path)
         write_item(writer, name + b"/" if item.kind == DIRECTORY else name, item, mtime(item.mtime_ns), first)

@@ -35,10 +35,11 @@ class Node:
     """A directory of the view, or something that a step put there.
 
     ``item`` is what it is; ``own``: the step has put it there, else it is a directory of the layers. ``hides``: nothing
-    of the layers shows below it. ``children`` are the known ones, None for what is no directory.
+    of the layers shows below it. ``silent``: it is not written. ``children`` are the known ones,
+    None for what is no directory.
     """
 
-    __slots__ = ("children", "hides", "item", "level", "name", "opaque", "own", "parent")
+    __slots__ = ("children", "hides", "item", "level", "name", "opaque", "own", "parent", "silent")
 
     def __init__(self, parent: Node | None, name: str, item: Item, *, own: bool) -> None:
         self.parent = parent
@@ -47,6 +48,7 @@ class Node:
         self.own = own
         self.hides = False
         self.opaque = False
+        self.silent = False
         self.children: dict[str, Node] | None = {} if item.kind == DIRECTORY else None
         self.level: Level | None = None
 
