@@ -355,6 +355,11 @@ RUN --network=none ls /sys/class/net
     assert "not allowed" in refused(cli, context, "RUN --security=insecure true")
     assert "--network" in refused(cli, context, "RUN --network=bridge true")
     built(cli, context, "RUN --security=sandbox --network=default true")
+    said = built(cli, context, "RUN ls -A /etc; hostname; echo x > /etc/hostname", "--no-hostname", "--no-hosts",
+                 "--no-cache", "-t", "named", "--allow", "security.insecure")  # fmt: skip
+    assert "hosts" not in said.splitlines() and "sandbox" in said and names(cli, "named") == ["etc", "etc/hostname"]
+    insecure = "RUN --security=insecure grep CapBnd /proc/self/status"
+    assert "CapBnd:\t000001ff" in built(cli, context, insecure, "--allow", "security.insecure")
 
 
 def test_the_container_is_hidden_and_goes_with_its_build(cli: Cli, context: Path) -> None:

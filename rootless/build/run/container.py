@@ -71,6 +71,9 @@ def make(
     container = create.assemble(
         options, config, arguments, record, engine.idmap, network, mounts, directory, rootfs
     )
+    if job.values.get("no_hostname"):
+        kept = [mount for mount in container.spec["mounts"] if mount["destination"] != "/etc/hostname"]
+        container.spec["mounts"] = kept
     if labelled:
         labels.apply(container)
         for path, how in mounts.relabel:

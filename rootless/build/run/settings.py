@@ -25,8 +25,8 @@ _TAKEN = (
     "cpuset_cpus", "cpuset_mems", "cgroup_conf", "device", "dns", "dns_option", "dns_search", "group_add", "http_proxy",
     "ipc", "memory", "memory_swap", "network", "no_hosts", "pid", "security_opt", "shm_size", "ulimit", "uts", "volume",
 )  # fmt: skip
-_RESULT = ("add_host", "cap_add", "cap_drop", "device", "group_add", "ipc", "no_hosts", "pid", "security_opt", "uts",
-           "volume")  # fmt: skip
+_RESULT = ("add_host", "cap_add", "cap_drop", "device", "group_add", "ipc", "network", "no_hostname", "no_hosts", "pid",
+           "security_opt", "uts", "volume")  # fmt: skip
 """Those that change what a command can see or do, rather than how much it may use."""
 
 _ISOLATIONS = ("", "default", "oci", "rootless", "chroot")

@@ -69,6 +69,7 @@ CACHE = panel(
 STEPS = panel(
     "Where commands run",
     commas("--add-host", help="Line for /etc/hosts.", metavar="NAME:IP"),
+    commas("--allow", help="Allow RUN --security=insecure: security.insecure.", metavar="ENTITLEMENT"),
     commas("--cap-add", help="Add a capability, or all.", metavar="CAPABILITY"),
     commas("--cap-drop", help="Drop a capability, or all.", metavar="CAPABILITY"),
     text("--cgroup-parent", help="Slice, or control group, to make theirs in.", metavar="PATH"),
