@@ -27,6 +27,7 @@ from rootless.build.state import BuiltLayer, State
 from rootless.build.variables import Arguments, of_platforms
 from rootless.engine.events import note
 from rootless.engine.images.worker import Worker, ready
+from rootless.errors import RootlessError
 from storage import gc
 from storage.work import WorkDirectory
 
@@ -171,6 +172,8 @@ class _Build:
     def _find(self, entry: StagePlan, word: str, platform: str) -> State:
         """What a name means in a stage: a named context, another stage, or an image."""
         image = self._inputs.image_of(word)
+        if not image and self._inputs.is_context(word):
+            raise RootlessError(f"the context {word} is a directory, and no image")
         if not image:
             index = find(self._file.stages[: entry.number], word, numbers=word != entry.base)
             if index is not None:

@@ -62,7 +62,9 @@ class Worker:
             if message["kind"] == "error":
                 if message["transient"]:
                     raise TransientError(message["message"], message["hint"])
-                raise RootlessError(message["message"], message["hint"], message["exit_code"])
+                failure = RootlessError(message["message"], message["hint"], message["exit_code"])
+                failure.excerpt = tuple(message["excerpt"])
+                raise failure
             self._ended = self._ended or message["kind"] == "end"
         return [message for message in messages if message["kind"] != "end"]
 
@@ -107,7 +109,8 @@ def _child(work: Callable[[Send], None], writer: int, parent: int) -> NoReturn:
             code = 0
         except (RootlessError, StorageError) as error:
             transient = isinstance(error, TransientError)
-            send(_failure(error.message, error.hint, error.exit_code, transient=transient))
+            excerpt = error.excerpt if isinstance(error, RootlessError) else ()
+            send(_failure(error.message, error.hint, error.exit_code, transient=transient, excerpt=excerpt))
         except OSError as error:
             send(_failure(f"cannot finish: {error.strerror or error}"))
         except MemoryError:
@@ -123,13 +126,16 @@ def _child(work: Callable[[Send], None], writer: int, parent: int) -> NoReturn:
         os._exit(code)
 
 
-def _failure(message: str, hint: str = "", exit_code: int = 125, *, transient: bool = False) -> Message:
+def _failure(
+    message: str, hint: str = "", exit_code: int = 125, *, transient: bool = False, excerpt: tuple[str, ...] = ()
+) -> Message:
     return {
         "kind": "error",
         "message": message[:2000],
         "hint": hint[:1000],
         "exit_code": exit_code,
         "transient": transient,
+        "excerpt": [line[:200] for line in excerpt[:2]],
     }
 
 
