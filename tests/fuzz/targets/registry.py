@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 
-from rootless.registry import authfile, headers, realm, registries_conf
+from rootless.registry import authfile, headers, links, realm, registries_conf
 from storage import jsonfast, reference
 from tests.fuzz.targets.target import OURS, Target, text
 
@@ -43,6 +43,21 @@ def header_values(data: bytes) -> None:
     assert wait is None or wait >= 0
 
 
+def next_addresses(data: bytes) -> None:
+    """Location and Link: what is followed of them is on the registry's own host, and no header can be made of it."""
+    text = data.decode("latin-1")
+    received = links.parse_received(text)
+    assert received is None or received > 1
+    for home in ("https://registry.example", "http://registry.example:5000", "http://[::1]:5000"):
+        for link in (text, links.next_link(text), links.next_link(f'<{text}>; rel="next"')):
+            try:
+                path = links.own_path(realm.origin(home), "/v2/a/blobs/uploads/", link, "push")
+            except OURS:
+                continue
+            assert path.startswith("/") and path.isascii() and path.isprintable() and " " not in path
+            assert realm.origin(home + links.with_parameter(path, "digest", text[:100])) == realm.origin(home)
+
+
 def auth_file(data: bytes) -> None:
     """The entries of an auth.json."""
     document = jsonfast.loads(data)
@@ -66,6 +81,8 @@ TARGETS = (
     Target(challenges, [b'Bearer realm="https://auth.example/token",service="r",scope="a:b:pull", Basic realm="x"',
                         b'Basic realm="a\\"b"', b"Bearer realm=https://10.0.0.1/"]),
     Target(header_values, [b"bytes 0-99/100", b"bytes 5-9/*", b"120", b"Fri, 31 Dec 1999 23:59:59 GMT"]),
+    Target(next_addresses, [b"/v2/a/blobs/uploads/1?_state=x", b"https://evil.example@registry.example/",
+                            b'</v2/_catalog?last=a&n=3>; rel="next", <b>; title="a\\"b"; rel=prev', b"0-99"]),
     Target(auth_file, [
         b'{"registry.example": {"auth": "dTpw", "identitytoken": "t"}, "https://index.docker.io/v1/": {}}'],
            also=(ValueError,)),
