@@ -16,6 +16,7 @@ from tests.faults.push_stage import (
     STATUS,
     TOKEN,
     PushScenario,
+    behind_tls,
     damaged,
     error,
     foreign,
@@ -131,6 +132,12 @@ PUSH_SCENARIOS = [
     PushScenario("taken byte by byte, once", (on(PUT, read_rate=3_000, cut=True),)),
     PushScenario("token expires", set_up=token_expires),
     PushScenario("503 once for the token", (on(TOKEN, **status(503)),), set_up=wants_token, most=2),
+    # TLS
+    PushScenario("TLS", set_up=behind_tls),
+    PushScenario("TLS, cut mid-body, resumed", ((PUT, CUT, 1),), set_up=behind_tls),
+    PushScenario("TLS, 503 before the body's end", (on(PUT, read=100_000, **status(503)),), set_up=behind_tls),
+    PushScenario("TLS, nothing is taken, once", (on(PUT, read=0, hang=True),), set_up=behind_tls),
+    PushScenario("TLS, taken byte by byte, once", (on(PUT, read_rate=3_000, cut=True),), set_up=behind_tls),
     # Mounting
     PushScenario("mounted", set_up=mountable),
     PushScenario("mount not granted", set_up=known_elsewhere),

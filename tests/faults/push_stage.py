@@ -15,6 +15,7 @@ from rootless.engine.images.transports.outgoing import Outgoing
 from storage.store import Store
 from tests.fakes.registry import FakeRegistry, Reply
 from tests.support import pushing
+from tests.support.certificates import Authority, serving
 
 STEP = 400_000
 """Bytes of a step, in place of the program's own, so that a layer of 1.5 MB has several."""
@@ -34,6 +35,7 @@ class PushStage:
     blobs: dict[str, bytes]
     store: Store
     directory: Path
+    authority: Callable[[], Authority]
     monkeypatch: pytest.MonkeyPatch
     stack: ExitStack
     name: str
@@ -159,6 +161,15 @@ def _log_in(stage: PushStage) -> None:
     path = stage.directory / "auth.json"
     path.write_text(json.dumps({"auths": {stage.fake.host: entry}}))
     stage.monkeypatch.setenv("REGISTRY_AUTH_FILE", str(path))
+
+
+def behind_tls(stage: PushStage) -> None:
+    """The registry is behind TLS."""
+    authority = stage.authority()
+    context = serving(authority.issue("server", "IP:127.0.0.1"))
+    stage.fake = stage.stack.enter_context(FakeRegistry(tls=context))
+    stage.monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    stage.name, stage.tls_verify = f"{stage.fake.host}/app", None
 
 
 def nobody_listens(stage: PushStage) -> None:

@@ -30,6 +30,7 @@ from tests.faults.push_stage import MANIFEST, PATCH, PUT, STEP, PushScenario, Pu
 from tests.faults.registry_stage import QUICK
 from tests.faults.test_registry_scenarios import MEASURED
 from tests.support import pulling, pushing
+from tests.support.certificates import Authority
 from tests.support.cli import Cli
 from tests.support.figures import Tell, amount
 
@@ -41,7 +42,7 @@ ended: dict[str, str] = {}
 """How each scenario that was tried ended: '' for well, else what was wrong."""
 
 
-def new_stage(stack: ExitStack, directory: Path, large: int = 1_500_000) -> PushStage:
+def new_stage(stack: ExitStack, directory: Path, authority: Authority, large: int = 1_500_000) -> PushStage:
     """A registry that does nothing wrong, and an image of two layers."""
     monkeypatch = stack.enter_context(pytest.MonkeyPatch.context())
     monkeypatch.setenv("XDG_CONFIG_HOME", str(directory / "config"))
@@ -49,7 +50,7 @@ def new_stage(stack: ExitStack, directory: Path, large: int = 1_500_000) -> Push
     fake = stack.enter_context(FakeRegistry())
     image, blobs = pushing.image_of([layer({"f": Random(SEED).randbytes(large)}), layer({"g": b"small"})])
     store = pulling.new_store(directory)
-    return PushStage(fake, image, blobs, store, directory, monkeypatch, stack, f"{fake.host}/app")
+    return PushStage(fake, image, blobs, store, directory, lambda: authority, monkeypatch, stack, f"{fake.host}/app")
 
 
 def arrange(scenario: PushScenario, stage: PushStage) -> None:
@@ -80,10 +81,10 @@ def judge(scenario: PushScenario, stage: PushStage, error: str, said: str) -> st
     return "; ".join(words for is_wrong, words in wrong if is_wrong)
 
 
-def attempt(scenario: PushScenario, directory: Path) -> str:
+def attempt(scenario: PushScenario, directory: Path, authority: Authority) -> str:
     """Push, and say what is wrong with how that ended."""
     with ExitStack() as stack:
-        stage = new_stage(stack, directory)
+        stage = new_stage(stack, directory, authority)
         arrange(scenario, stage)
         started = time.monotonic()
         options = ConnectionOptions(limits=QUICK, tls_verify=stage.tls_verify)
@@ -98,18 +99,18 @@ def attempt(scenario: PushScenario, directory: Path) -> str:
 
 
 @pytest.mark.parametrize("scenario", PUSH_SCENARIOS, ids=str)
-def test_scenario(scenario: PushScenario, tmp_path: Path) -> None:
+def test_scenario(scenario: PushScenario, tmp_path: Path, authority: Authority) -> None:
     ended[scenario.name] = "it raised something"
-    ended[scenario.name] = attempt(scenario, tmp_path)
+    ended[scenario.name] = attempt(scenario, tmp_path, authority)
     assert ended[scenario.name] == ""
 
 
 @pytest.mark.timeout(600)
-def test_all_scenarios_row_83(tmp_path: Path, figure: Tell) -> None:
+def test_all_scenarios_row_83(tmp_path: Path, authority: Authority, figure: Tell) -> None:
     for number, scenario in enumerate(PUSH_SCENARIOS):
         if scenario.name not in ended:  # this test was chosen alone
             (tmp_path / str(number)).mkdir()
-            ended[scenario.name] = attempt(scenario, tmp_path / str(number))
+            ended[scenario.name] = attempt(scenario, tmp_path / str(number), authority)
     good = [scenario for scenario in PUSH_SCENARIOS if not ended[scenario.name]]
     figure("registry faults of a push: scenarios that end safely", "≥ 25", len(good), of=len(PUSH_SCENARIOS))
     recoverable = [scenario for scenario in PUSH_SCENARIOS if not scenario.refused]
@@ -119,9 +120,9 @@ def test_all_scenarios_row_83(tmp_path: Path, figure: Tell) -> None:
     assert len(good) == len(PUSH_SCENARIOS), {name: wrong for name, wrong in ended.items() if wrong}
 
 
-def test_little_is_sent_again_after_twenty_resets(tmp_path: Path, figure: Tell) -> None:
+def test_little_is_sent_again_after_twenty_resets(tmp_path: Path, authority: Authority, figure: Tell) -> None:
     with ExitStack() as stack:
-        stage = new_stage(stack, tmp_path, large=24_000_000)
+        stage = new_stage(stack, tmp_path, authority, large=24_000_000)
         stage.script(PUT, Reply(read=1_000_000, cut=True))
         stage.script(PATCH, Reply(read=100_000, cut=True), times=19)
         options = ConnectionOptions(limits=QUICK, tls_verify=False)
@@ -172,13 +173,13 @@ def test_stalls_are_noticed(figure: Tell) -> None:
 
 
 @pytest.mark.needs("subuid")
-def test_memory_of_the_program_row_83(cli: Cli, tmp_path: Path, figure: Tell) -> None:
+def test_memory_of_the_program_row_83(cli: Cli, tmp_path: Path, authority: Authority, figure: Tell) -> None:
     most = 0
     for number, scenario in enumerate(scenario for scenario in PUSH_SCENARIOS if scenario.by_command):
         directory = tmp_path / str(number)
         directory.mkdir()
         with ExitStack() as stack:
-            stage = new_stage(stack, directory, large=20_000_000)
+            stage = new_stage(stack, directory, authority, large=20_000_000)
             if not number:
                 stage.fake.blobs.update(stage.blobs)
                 stage.fake.put_manifest("app", stage.image.manifest)
