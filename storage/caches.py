@@ -102,10 +102,10 @@ class Caches:
             except OSError:
                 if not os.path.isdir(data):
                     raise
-                trees.delete(half)
         except OSError as error:
-            trees.delete(half)
             raise os_error("cannot make a cache for a build", error) from error
+        finally:
+            trees.delete(half)
         return True
 
     def listed(self) -> list[tuple[str, str]]:

@@ -39,10 +39,13 @@ class Within:
 
     The tree is one directory of the host, or the overlay of several, topmost first, with changes in ``upper`` (empty:
     there are none). ``place`` is an empty directory of the container's, outside of its root, for an overlay to be
-    mounted on until the path is found. ``owner`` is given to what was found, if any.
+    mounted on until the path is found. ``owner`` is given to what was found, if any. ``label``: the SELinux label of
+    the files of an overlay, if they are to have one.
     """
 
-    __slots__ = ("_held", "_place", "attributes", "lower", "owner", "path", "place", "target", "upper", "what", "work")
+    __slots__ = (
+        "_held", "_place", "attributes", "label", "lower", "owner", "path", "place", "target", "upper", "what", "work",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -66,6 +69,7 @@ class Within:
         self.work = work
         self.place = place
         self.owner = owner
+        self.label = ""
         self._held: list[int] = []
         self._place = -1
 
@@ -120,7 +124,8 @@ class Within:
         names = [f"/proc/self/fd/{fd}" for fd in self._held]
         count = len(self.lower)
         upper, work = names[count:] if self.upper else ("", "")
-        mount = new_overlay(names[:count], upper, work, ["userxattr"])
+        options = ["userxattr", *([f"context={self.label}"] if self.label else [])]
+        mount = new_overlay(names[:count], upper, work, options)
         move_mount(mount, self._place, self.place)
         os.close(self._place)
         return mount
@@ -138,12 +143,12 @@ class Content:
 
     __slots__ = ("_place", "data", "label", "owner", "place", "target")
 
-    def __init__(self, data: bytes, target: str, owner: Owner, place: str, label: str = "") -> None:
+    def __init__(self, data: bytes, target: str, owner: Owner, place: str) -> None:
         self.data = data
         self.target = target
         self.owner = owner
         self.place = place
-        self.label = label
+        self.label = ""
         self._place = -1
 
     def describe(self) -> str:

@@ -19,7 +19,6 @@ from rootless.build.run import command, container, layer, mounts, settings
 from rootless.build.run.sources import Sources
 from rootless.engine.containers import labels
 from rootless.errors import RootlessError
-from rootless.init.within import Content
 from storage import trees
 
 if TYPE_CHECKING:
@@ -63,10 +62,8 @@ def _run(job: Job, state: State, step: Run, directory: str) -> LayerFile:
         made, network = container.make(
             job, state, options, words.arguments, job.arguments, sources.volumes, directory
         )
-        label = (made.record.get("selinux") or ["", ""])[1]
         for operation in sources.operations:
-            if isinstance(operation, Content):
-                operation.label = label
+            operation.label = (made.record.get("selinux") or ["", ""])[1]
         for path, how in sources.relabel:
             labels.relabel(job.engine, made.record, path, how)
         places: frozenset[str] = frozenset()

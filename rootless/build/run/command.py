@@ -31,7 +31,7 @@ def of(step: Run, settings: Mapping[str, Any]) -> Command:
         return _checked(Command(list(step.command)))
     document = step.document
     if document is not None and document.data.startswith("#!"):
-        place = f"{PIPES}/{document.name}"
+        place = f"{PIPES}/{document.name if document.name.replace('_', '').isalnum() else 'script'}"
         return Command([place], place, document.data)
     return _checked(Command([*(settings.get("Shell") or SHELL), step.script]))
 

@@ -146,6 +146,7 @@ class Sources:
         return "\n".join([mount.id, *origin, mount.source])
 
     def _fill(self, mount: Mount, path: str) -> None:
+        """Let a new cache begin: with a part of an image, or empty, with the owner that the mount says."""
         if mount.from_:
             root = roots.find(self._job, mount.from_, self._directory)
             directory = root.directories[0]
@@ -155,18 +156,25 @@ class Sources:
             os.rmdir(path)
             if roots.copied(self._job.engine, directory, mount.source, path):
                 raise RootlessError(f"cannot begin the cache {mount.id} with {mount.source}: it is not a directory")
-        elif mount.source:
+            return
+        if mount.source:
             raise UsageError("cannot use source without from in RUN --mount=type=cache")
+        os.chmod(path, _CACHE_MODE if mount.mode is None else mount.mode)
+        if (mount.uid, mount.gid) != (0, 0) and not self._job.engine.idmap.single():
+
+            def give() -> bytes:
+                os.chown(path, mount.uid, mount.gid)
+                return b""
+
+            self._job.engine.in_userns(give)
 
     def _cache(self, mount: Mount, scratch: str) -> None:
         claim = self._claims[self._cache_name(mount)]
-        mode = _CACHE_MODE if mount.mode is None else mount.mode
-        owner = (mount.uid, mount.gid, mode) if claim.fresh and not mount.from_ else None
         attributes = MOUNT_ATTR_NODEV | (MOUNT_ATTR_RDONLY if mount.read_only else 0)
         if mount.relabel or claim.fresh:
             self.relabel.append((claim.path, mount.relabel or "shared"))
         self.operations.append(
-            Within(f"the cache {mount.id}", [claim.path], "", mount.target, attributes=attributes, owner=owner)
+            Within(f"the cache {mount.id}", [claim.path], "", mount.target, attributes=attributes)
         )
 
     def _tmpfs(self, mount: Mount, scratch: str) -> None:
