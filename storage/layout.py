@@ -49,9 +49,9 @@ class Layout:
 
     __slots__ = (
         "artifacts", "artifacts_copy", "blobs", "build_cache", "caches", "containers", "content_lock", "data",
-        "driver_cache", "engine_run", "events", "format_version", "images", "images_lock", "index", "index_copy",
-        "layers", "linked_layers", "links", "map_key", "names", "oci_layout", "reserve", "run", "run_locks", "spare",
-        "tmp", "trash", "volumes",
+        "driver_cache", "engine_run", "events", "format_version", "image_copies", "image_mounts", "images",
+        "images_lock", "index", "index_copy", "layers", "linked_layers", "links", "map_key", "names", "oci_layout",
+        "reserve", "run", "run_locks", "spare", "tmp", "trash", "volumes",
     )
 
     def __init__(self, data: str, run: str, map_key: str = "") -> None:
@@ -66,6 +66,8 @@ class Layout:
         self.index_copy = f"{data}/index.copy"
         self.artifacts = f"{data}/artifacts.json"
         self.artifacts_copy = f"{data}/artifacts.copy"
+        self.image_copies = f"{data}/mounts"
+        self.image_mounts = f"{run}/mounts"
         self.events = f"{data}/events.log"
         self.images = f"{data}/images"
         self.index = f"{data}/images/index.json"

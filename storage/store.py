@@ -82,8 +82,8 @@ def _make(layout: Layout) -> None:
     known = {os.path.basename(path) for path in layout.directories()} | {
         os.path.basename(path) for path in (
             layout.reserve, layout.spare, layout.images_lock, layout.content_lock, layout.index_copy,
-            layout.events, f"{layout.events}.1", layout.artifacts, layout.artifacts_copy, layout.build_cache,
-            layout.caches)}
+            layout.events, f"{layout.events}.1", layout.artifacts, layout.artifacts_copy, layout.image_copies,
+            layout.build_cache, layout.caches)}
     strangers = sorted(set(names_in(layout.data)) - known)
     strangers = [name for name in strangers if not name.startswith(atomic.TEMP_PREFIX)]
     if strangers:

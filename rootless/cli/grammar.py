@@ -42,8 +42,8 @@ ALIASES: dict[str, str] = {
     "container unpause": "unpause", "container update": "update", "container wait": "wait", "image build": "build",
     "image history": "history", "image import": "import", "image list": "images", "image load": "load",
     "image ls": "images", "image pull": "pull", "image push": "push", "image rm": "rmi", "image save": "save",
-    "image tag": "tag", "image untag": "untag", "system doctor": "doctor", "system events": "events",
-    "system info": "info", "umount": "unmount", "volume list": "volume ls",
+    "image tag": "tag", "image umount": "image unmount", "image untag": "untag", "system doctor": "doctor",
+    "system events": "events", "system info": "info", "umount": "unmount", "volume list": "volume ls",
 }
 
 COMMANDS: dict[str, Entry] = {
@@ -284,6 +284,15 @@ COMMANDS: dict[str, Entry] = {
         "--format": "text", "-f": "--format",
     }),
     "image exists": ("images:exists", True, 1, 1, {}),
+    "image tree": ("image_trees:tree", True, 1, 1, {
+        "--whatrequires": "bool",
+    }),
+    "image mount": ("image_trees:mount", True, 0, -1, {
+        "--all": "bool", "-a": "--all", "--format": "text",
+    }),
+    "image unmount": ("image_trees:unmount", True, 0, -1, {
+        "--all": "bool", "-a": "--all", "--force": "bool", "-f": "--force",
+    }),
     "image prune": ("images:prune", True, 0, 0, {
         "--all": "bool", "-a": "--all", "--build-cache": "bool", "--force": "bool", "-f": "--force",
         "--filter": "list",

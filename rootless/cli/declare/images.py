@@ -152,6 +152,35 @@ COMMANDS = (
         ONE_IMAGE,
     ),
     Command(
+        ("image tree",),
+        "image_trees:tree",
+        "Show the layers of an image.",
+        (flag("--whatrequires", help="Those that other images have above its last one."),),
+        ONE_IMAGE,
+    ),
+    Command(
+        ("image mount",),
+        "image_trees:mount",
+        "Mount images and print the paths, inside rootless unshare; list what is mounted.",
+        (
+            flag("--all", "-a", help="All images."),
+            text("--format", help="List what is mounted as json.", metavar="json"),
+        ),
+        Arguments("[IMAGE...]", complete=images),
+        examples=("rootless unshare sh -c 'ls $(rootless image mount alpine)'",),
+    ),
+    Command(
+        ("image unmount",),
+        "image_trees:unmount",
+        "Take away what image mount has mounted.",
+        (
+            flag("--all", "-a", help="All that are mounted."),
+            flag("--force", "-f", help="Also while it is in use."),
+        ),
+        Arguments("[IMAGE...]", complete=images),
+        hidden_paths=("image umount",),
+    ),
+    Command(
         ("image prune",),
         "images:prune",
         "Remove images without a name.",

@@ -44,7 +44,7 @@ def mount(engine: Engine, name: str) -> str:
         )
     if rootfs["kind"] == "directory":
         return merged
-    if merged in _mount_points():
+    if merged in mount_points():
         return merged
     lock = take_lock(engine, container_id)
     if lock is None:
@@ -70,7 +70,7 @@ def unmount(engine: Engine, name: str, *, force: bool) -> None:
     merged = container.rootfs["merged"]
     if container.rootfs["kind"] == "directory":
         return
-    if merged not in _mount_points():
+    if merged not in mount_points():
         raise RootlessError(f"cannot unmount container {name}: it is not mounted here")
     try:
         umount(merged, MNT_DETACH if force else 0)
@@ -83,7 +83,7 @@ def unmount(engine: Engine, name: str, *, force: bool) -> None:
 
 def mounted(engine: Engine) -> list[tuple[str, str, str]]:
     """(id, name, path) of the containers that are mounted in this mount namespace."""
-    points = _mount_points()
+    points = mount_points()
     found = []
     for container_id, record in engine.store.containers.list():
         path = f"{engine.store.containers.path(container_id)}/merged"
@@ -104,7 +104,7 @@ def everything(engine: Engine) -> list[str]:
     return found
 
 
-def _mount_points() -> set[str]:
+def mount_points() -> set[str]:
     """Where something is mounted here (proc(5), mountinfo, whose field 5 has blanks and the like in octal)."""
     with open("/proc/self/mountinfo", "rb") as lines:
         return {os.fsdecode(_plain(line.split(b" ", 5)[4])) for line in lines}
