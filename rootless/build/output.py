@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rootless.build.state import State
     from rootless.engine.context import Engine
     from storage.images import Image
-    from storage.oci import Manifest
+    from storage.oci import Descriptor, Manifest
 
 _FIRST = ("created", "author", "architecture", "variant", "os", "os.version", "os.features", "config")
 
@@ -95,16 +95,21 @@ def store(engine: Engine, state: State, options: BuildOptions, names: list[str])
         "schemaVersion": 2,
         "mediaType": manifest_type,
         "config": blobs.put(document, oci.DOCKER_CONFIG if options.docker else oci.CONFIG),
-        "layers": [
-            as_kind({"mediaType": layer["mediaType"], "digest": layer["digest"], "size": layer["size"]}, options.docker)
-            for layer in layers
-        ],
+        "layers": [as_kind(_described(layer, options.docker), options.docker) for layer in layers],
     }
     annotations = _annotations(state, options)
     if annotations and not options.docker:
         manifest["annotations"] = annotations
     put = blobs.put(jsonfast.dumps(manifest).encode(), manifest_type)
     return engine.store.images.add(put["digest"], put["size"], manifest_type, names)
+
+
+def _described(layer: Descriptor, docker: bool) -> Descriptor:
+    """A layer in the manifest; Docker's has no annotations, which tell where a zstd:chunked one has its table."""
+    found: Descriptor = {"mediaType": layer["mediaType"], "digest": layer["digest"], "size": layer["size"]}
+    if not docker and layer.get("annotations"):
+        found["annotations"] = layer["annotations"]
+    return found
 
 
 def _annotations(state: State, options: BuildOptions) -> dict[str, str]:

@@ -31,7 +31,7 @@ _TEXTS = {"type": "array", "items": _TEXT}
 _TIME = {"type": "string", "format": "date-time"}
 _TEXT_MAP = {"type": "object", "additionalProperties": _TEXT, "propertyNames": {"minLength": 1}}
 _SET = {"type": "object", "additionalProperties": {"type": "object", "maxProperties": 0}}
-_PLATFORM = {
+_PLATFORM: dict[str, Any] = {
     "type": "object", "required": ["architecture", "os"],
     "properties": {
         "architecture": {"type": "string", "minLength": 1}, "os": {"type": "string", "minLength": 1},
