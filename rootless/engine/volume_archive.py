@@ -35,9 +35,7 @@ def export(engine: Engine, name: str, output: int, where: str) -> None:
     def work() -> bytes:
         directory = _open(engine, found)
         try:
-            writer = TarWriter(output, exact_times=True)
-            pack_tree(Packer(writer), directory, b"", _unreadable)
-            writer.finish()
+            pack(directory, output)
         finally:
             os.close(directory)
         return b""
@@ -49,6 +47,13 @@ def export(engine: Engine, name: str, output: int, where: str) -> None:
     except OSError as error:
         at = f" ({error.filename})" if isinstance(error.filename, str) else ""
         raise RootlessError(f"cannot export volume {found}{at} to {where}: {error.strerror}") from None
+
+
+def pack(directory: int, output: int) -> None:
+    """Write the archive of what is in an open directory."""
+    writer = TarWriter(output, exact_times=True)
+    pack_tree(Packer(writer), directory, b"", _unreadable)
+    writer.finish()
 
 
 def _unreadable(path: str, error: OSError) -> None:

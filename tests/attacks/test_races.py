@@ -23,6 +23,7 @@ from rootless.build.copy import step as build_copy
 from rootless.build.copy.placing import Placing
 from rootless.build.copy.source import Rules, Source
 from rootless.build.copy.view import Node, View
+from rootless.engine import volume_archive
 from rootless.engine.containers import cp, export
 from rootless.engine.containers.stack import Stack
 from rootless.engine.images import layerfile
@@ -230,6 +231,27 @@ class Reading(Race):
             return [INSIDE if member.isdir() else DECOY for member in found if member.name == "srv/d"]
 
 
+class VolumeExport(Reading):
+    """Row 71: `volume export`."""
+
+    kinds = ROOTS[:1]
+
+    def write(self, output: int) -> None:
+        directory = os.open(self.stage.outside(self.stage.place), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            volume_archive.pack(directory, output)
+        finally:
+            os.close(directory)
+
+    def judge(self, refused: bool) -> Iterable[str]:
+        if refused:
+            return []
+        if TEXT in self.written or f"/{ONLY_OUTSIDE}".encode() in self.written:
+            raise Escaped("the archive has something of the canary")
+        with tarfile.open(fileobj=io.BytesIO(self.written)) as found:
+            return [INSIDE if member.isdir() else DECOY for member in found if member.name == "d"]
+
+
 class Changes(Reading):
     """Row 71: `commit` and `diff`."""
 
@@ -416,6 +438,7 @@ SITES: dict[str, type[Race]] = {
     "copies_rows_68_69": Copies,
     "export_row_71": Reading,
     "commit_and_diff_row_71": Changes,
+    "volume_export_row_71": VolumeExport,
     "build_copy_row_76": BuildCopy,
     "working_directory_row_22": WorkingDirectory,
     "accounts_row_26": Accounts,
