@@ -85,27 +85,24 @@ class Caches:
         return lock
 
     def _fill(self, directory: str, name: str, fill: Callable[[str], None]) -> bool:
-        """Make what is in a new cache; whether it was new. It appears by one rename, also to another who does the same.
-        """
-        data = f"{directory}/data"
-        if os.path.isdir(data):
-            os.utime(directory)
-            return False
-        half = f"{directory}/{os.urandom(8).hex()}"
+        """Make what is in a new cache; whether it was new. Of those that share it only one makes it, at once."""
+        data, half = f"{directory}/data", f"{directory}/half"
         try:
-            with open(f"{directory}/name", "wb") as file:
-                file.write(name.encode("utf-8", "surrogateescape"))
-            os.mkdir(half, 0o755)
-            fill(half)
-            try:
-                os.rename(half, data)
-            except OSError:
-                if not os.path.isdir(data):
-                    raise
+            with Lock(f"{directory}/filling"):
+                if os.path.isdir(data):
+                    os.utime(directory)
+                    return False
+                trees.delete(half)
+                with open(f"{directory}/name", "wb") as file:
+                    file.write(name.encode("utf-8", "surrogateescape"))
+                os.mkdir(half, 0o755)
+                try:
+                    fill(half)
+                    os.rename(half, data)
+                finally:
+                    trees.delete(half)
         except OSError as error:
             raise os_error("cannot make a cache for a build", error) from error
-        finally:
-            trees.delete(half)
         return True
 
     def listed(self) -> list[tuple[str, str]]:
