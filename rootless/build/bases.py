@@ -44,10 +44,10 @@ def of_image(engine: Engine, name: str, policy: str, values: Mapping[str, Any], 
     asked = {key: values[key] for key in _PULLING if key in values}
     if platform:
         asked["platform"] = platform
-    return _state_of(resolve(engine, name, policy, asked), name)
+    return state_of(resolve(engine, name, policy, asked), name)
 
 
-def _state_of(image: Image, word: str) -> State:
+def state_of(image: Image, word: str) -> State:
     """The state that an image is, which the user calls ``word``."""
     layers = tuple(BuiltLayer(layer, diff_id) for layer, diff_id in zip(image.layers, image.diff_ids, strict=True))
     config = {key: value for key, value in image.config.items() if key not in _OWN}

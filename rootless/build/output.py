@@ -84,8 +84,6 @@ def store(engine: Engine, state: State, options: BuildOptions, names: list[str])
 
     Whoever calls this holds ``gc.adding``.
     """
-    from rootless.engine.images.transports.outgoing import as_kind
-
     blobs = engine.store.blobs
     document = configuration(state, history=options.has_history)
     oci.check_config(jsonfast.loads(document))
@@ -95,7 +93,7 @@ def store(engine: Engine, state: State, options: BuildOptions, names: list[str])
         "schemaVersion": 2,
         "mediaType": manifest_type,
         "config": blobs.put(document, oci.DOCKER_CONFIG if options.docker else oci.CONFIG),
-        "layers": [as_kind(_described(layer, options.docker), options.docker) for layer in layers],
+        "layers": [_described(layer, options.docker) for layer in layers],
     }
     annotations = _annotations(state, options)
     if annotations and not options.docker:
@@ -106,10 +104,12 @@ def store(engine: Engine, state: State, options: BuildOptions, names: list[str])
 
 def _described(layer: Descriptor, docker: bool) -> Descriptor:
     """A layer in the manifest; Docker's has no annotations, which tell where a zstd:chunked one has its table."""
+    from rootless.engine.images.transports.outgoing import as_kind
+
     found: Descriptor = {"mediaType": layer["mediaType"], "digest": layer["digest"], "size": layer["size"]}
     if not docker and layer.get("annotations"):
         found["annotations"] = layer["annotations"]
-    return found
+    return as_kind(found, docker)
 
 
 def _annotations(state: State, options: BuildOptions) -> dict[str, str]:
