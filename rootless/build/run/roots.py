@@ -10,7 +10,7 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from rootless.errors import RootlessError
-from rootless.linux.path import O_PATH, open_inside
+from rootless.linux.path import O_PATH, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, open_inside, openat2
 from storage import drivers, trees
 from storage.drivers import directories
 from storage.treecopy import TreeCopy
@@ -64,10 +64,28 @@ def flattened(job: Job, state: State) -> str:
     return copying.prepare(place, job.engine.layers.paths(state.diff_ids), ephemeral=True)["merged"]
 
 
-def ignored(job: Job) -> list[str]:
-    """What in the directory of the build context is no part of it, by the ignore file: paths relative to it.
+def true_path(root: str, path: str) -> tuple[str, bool]:
+    """What ``path`` leads to in ``root``, as a container sees both: its path there, and whether it is a directory.
 
-    Of a directory that is left out as a whole it is the directory alone. Raises OSError.
+    Raises OSError.
+    """
+    top = os.open(root, O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = open_inside(top, path or ".")
+        try:
+            base = os.readlink(f"/proc/self/fd/{top}")
+            true = os.readlink(f"/proc/self/fd/{found}")[len(base) :].strip("/")
+            return true, stat.S_ISDIR(os.fstat(found).st_mode)
+        finally:
+            os.close(found)
+    finally:
+        os.close(top)
+
+
+def ignored(job: Job, source: str) -> list[str]:
+    """What of the build context is no part of it, by the ignore file, as far as ``source`` leads there.
+
+    Paths relative to the context; of a directory that is left out as a whole it is the directory alone. Raises OSError.
     """
     found: list[str] = []
 
@@ -87,7 +105,11 @@ def ignored(job: Job) -> list[str]:
                 everything = False
         return everything
 
-    visit(job.context, "")
+    path, is_directory = true_path(job.context, source)
+    if is_directory:
+        visit(f"{job.context}/{path}", path)
+    elif job.ignored(path):
+        found.append(path)
     return found
 
 
@@ -113,11 +135,10 @@ def copied(engine: Engine, root: str, path: str, target: str, without: Iterable[
     os.mkdir(target, 0o755)
 
     def work() -> bytes:
+        true, is_directory = true_path(root, path)
         top = os.open(root, O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        found = open_inside(top, path or ".")
-        base = os.readlink(f"/proc/self/fd/{top}")
-        true = os.readlink(f"/proc/self/fd/{found}")[len(base) :].strip("/")
-        if stat.S_ISDIR(os.fstat(found).st_mode):
+        found = openat2(top, true or ".", O_PATH, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+        if is_directory:
             TreeCopy(flatten=False).copy(f"/proc/self/fd/{found}/.", target)
             for name in without:
                 if name.startswith(f"{true}/" if true else ""):

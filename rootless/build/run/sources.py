@@ -90,7 +90,10 @@ class Sources:
 
     def _bind(self, mount: Mount, scratch: str) -> None:
         root = roots.find(self._job, mount.from_, self._directory)
-        hidden = [] if mount.from_ else roots.ignored(self._job)
+        try:
+            hidden = [] if mount.from_ else roots.ignored(self._job, mount.source)
+        except OSError as error:
+            raise RootlessError(f"cannot mount {mount.source} of {root.what}: {error.strerror}") from None
         lower, path, upper, work, place = list(root.directories), mount.source, "", "", ""
         overlaid = self._job.engine.driver.name == roots.OVERLAY
         if not overlaid and (hidden or not mount.read_only):

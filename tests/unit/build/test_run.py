@@ -162,9 +162,12 @@ def test_what_is_hidden_of_a_context(tmp_path: Path) -> None:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(path)
     (tmp_path / "empty").mkdir()
-    assert roots.ignored(job_of(tmp_path, {"a", "a/b", "a/b/c", "g"}, {"a"})) == ["a/b", "g"]
-    assert roots.ignored(job_of(tmp_path, {"a", "a/b", "a/b/c", "a/d"}, {"a", "a/b"})) == ["a"]
-    assert roots.ignored(job_of(tmp_path, {"e/f", "empty"}, set())) == ["e/f", "empty"]
+    assert roots.ignored(job_of(tmp_path, {"a", "a/b", "a/b/c", "g"}, {"a"}), "") == ["a/b", "g"]
+    assert roots.ignored(job_of(tmp_path, {"a", "a/b", "a/b/c", "a/d"}, {"a", "a/b"}), ".") == ["a"]
+    assert roots.ignored(job_of(tmp_path, {"e/f", "empty"}, set()), "/") == ["e/f", "empty"]
+    (tmp_path / "link").symlink_to("/a/b")
+    assert roots.ignored(job_of(tmp_path, {"a/b/c", "g"}, set()), "link") == ["a/b/c"]
+    assert roots.ignored(job_of(tmp_path, {"a/b/c", "g"}, set()), "../g") == ["g"]
     roots.whiteouts(str(tmp_path), ["a/b", "g"], str(tmp_path / "made"))
     assert (tmp_path / "made" / "a" / "b").is_char_device() and (tmp_path / "made" / "g").is_char_device()
     assert (tmp_path / "made" / "a").stat().st_mtime_ns == (tmp_path / "a").stat().st_mtime_ns
