@@ -39,6 +39,8 @@ def read(engine: Engine, values: Mapping[str, Any], network: str, security: str)
     Raises UsageError.
     """
     check(values)
+    if values.get("isolation") == "chroot" and engine.globals.get("debug"):
+        engine.tell("isolation chroot: there is one kind of container, that of run")
     config = engine.config
     merged: dict[str, Any] = {key: value for key, value in config.flags.items() if key in _TAKEN and key != "volume"}
     for key in _TAKEN:

@@ -120,7 +120,8 @@ def test_commands() -> None:
         of(f"RUN <<E\n{lines}E")
 
 
-ENGINE: Any = SimpleNamespace(config=SimpleNamespace(flags={"dns": ["192.0.2.1"], "name": "x"}, hardened=False))
+CONFIG = SimpleNamespace(flags={"dns": ["192.0.2.1"], "name": "x"}, hardened=False)
+ENGINE: Any = SimpleNamespace(config=CONFIG, globals={"debug": True}, tell=lambda line: None)
 
 
 def test_options() -> None:
@@ -131,7 +132,7 @@ def test_options() -> None:
     assert settings.read(ENGINE, {"network": ["host"]}, "none", "").network == "none"
     assert settings.read(ENGINE, {"network": ["host"]}, "default", "sandbox").network == "host"
     assert settings.read(ENGINE, {"allow": ["security.insecure"]}, "", "insecure").privileged
-    assert settings.read(ENGINE, {"uts": "host"}, "", "").hostname == ""
+    assert settings.read(ENGINE, {"uts": "host", "isolation": "chroot"}, "", "").hostname == ""
 
 
 @pytest.mark.parametrize(
