@@ -58,11 +58,30 @@ def report(engine: Engine) -> dict[str, Rows]:
                 "RawSize": sum(row["Size"] for row in volumes),
                 "RawReclaimable": sum(row["Size"] for row in volumes if not row["Links"]),
             },
+            *_builds(engine),
         ],
         "images": images,
         "containers": containers,
         "volumes": volumes,
     }  # fmt: skip
+
+
+def _builds(engine: Engine) -> Rows:
+    """What builds have kept for the next ones, where they have: layers of steps that no image has, and caches."""
+    from storage.caches import Caches
+
+    images = engine.store.images
+    of_images = {diff_id for image in images.list() for diff_id in image.diff_ids}
+    steps = engine.store.build_cache.needed()[1]
+    caches = Caches(engine.store.layout).listed()
+    if not steps and not caches:
+        return []
+    size = sum(images.layer_size(diff_id, 0) for diff_id in steps - of_images)
+    size += size_of(engine, engine.store.layout.caches)
+    return [{
+        "Type": "Build Cache", "Total": len(steps) + len(caches), "Active": len(steps & of_images), "RawSize": size,
+        "RawReclaimable": size,
+    }]  # fmt: skip
 
 
 class LayerSizes:

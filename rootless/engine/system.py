@@ -116,7 +116,7 @@ def dedup(engine: Engine, values: Values) -> Shared:
 def df(engine: Engine, values: Values) -> dict[str, Rows]:
     """How much space images, containers and volumes take.
 
-    ``summary`` has the rows Type, Total, Active, RawSize and RawReclaimable; ``images``, ``containers`` and ``volumes``
+    ``summary`` has rows of Type, Total, Active, RawSize and RawReclaimable; ``images``, ``containers`` and ``volumes``
     describe each object. Sizes are bytes of this store, times seconds since the epoch.
     """
     from rootless.engine.df import report
