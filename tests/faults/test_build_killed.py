@@ -50,7 +50,8 @@ def still_there(session: int, directory: Path) -> list[str]:
             fields = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if fields[0] != "Z" and (int(fields[3]) == session or MARK.encode() in words or str(directory).encode() in words):
+        known = MARK.encode() in words or os.fsencode(directory) in words
+        if fields[0] != "Z" and (int(fields[3]) == session or known):
             found.append(f"{name}: {words!r}")
     return found
 
@@ -70,7 +71,8 @@ def test_builds_that_are_killed(cli: Cli, tmp_path: Path, figure: Tell) -> None:
     clean = sorted(cli.parts_of_images())
     survivors = unclean = useless = 0
     for moment in range(MOMENTS):
-        with cli.popen(*command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with cli.popen(*command, start_new_session=True, **silent) as running:
             time.sleep(whole * moment / MOMENTS)
             _kill(running.pid, worker=moment % 2 == 1)
             if moment % 2 == 0:
