@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -28,21 +27,6 @@ INSECURE = "--tls-verify=false"
 @pytest.fixture
 def fake() -> Iterator[FakeRegistry]:
     with FakeRegistry() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def token_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenServer]:
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl")
-    with TokenServer(tmp_path_factory.mktemp("token"), USER, PASSWORD) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def token_registry(tmp_path_factory: pytest.TempPathFactory, token_server: TokenServer) -> Iterator[Registry]:
-    directory = tmp_path_factory.mktemp("registry")
-    with Registry(directory, token=token_server.configuration) as running:
         yield running
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from rootless.runtime.delete import delete_tree
+from tests.fakes.token_server import TokenServer
 from tests.support import capabilities, images
 from tests.support.alone import Alone
 from tests.support.canary import Canary
 from tests.support.certificates import Authority
 from tests.support.cli import Cli, new_cli
 from tests.support.figures import Figure, Tell
-from tests.support.registry import Registry
+from tests.support.registry import PASSWORD, USER, Registry
 
 
 def require(*names: str) -> None:
@@ -91,6 +92,24 @@ def basic_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registr
     """A registry on loopback that wants the user and password of :mod:`tests.support.registry`."""
     require("docker-registry", "skopeo")
     with Registry(tmp_path_factory.mktemp("registry"), authenticated=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def token_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenServer]:
+    """Gives tokens to the user of :mod:`tests.support.registry`."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    with TokenServer(tmp_path_factory.mktemp("token"), USER, PASSWORD) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def token_registry(tmp_path_factory: pytest.TempPathFactory, token_server: TokenServer) -> Iterator[Registry]:
+    """A registry on loopback that wants tokens of ``token_server``."""
+    require("docker-registry", "skopeo")
+    directory = tmp_path_factory.mktemp("registry")
+    with Registry(directory, token=token_server.configuration) as running:
         yield running
 
 
