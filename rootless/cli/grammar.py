@@ -448,8 +448,7 @@ COMMANDS: dict[str, Entry] = {
         "--creds": "text",
     }),
     "system prune": ("system:prune", True, 0, 0, {
-        "--all": "bool", "-a": "--all", "--build": "bool", "--force": "bool", "-f": "--force", "--filter": "list",
-        "--volumes": "bool",
+        "--all": "bool", "-a": "--all", "--force": "bool", "-f": "--force", "--filter": "list", "--volumes": "bool",
     }),
     "system dedup": ("system:dedup", True, 0, 0, {
         "--hard-links": "bool",

@@ -61,7 +61,6 @@ COMMANDS = (
         "Remove what is not used: ended containers, unnamed images, half-done work.",
         (
             flag("--all", "-a", help="Also images that no container uses, and what RUN --mount=type=cache has kept."),
-            flag("--build", help="Also what killed builds have left (always done)."),
             FORCE_PRUNE,
             PRUNE_FILTER,
             flag("--volumes", help="Also volumes that no container uses."),
