@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -79,6 +80,8 @@ class Part:
         stream = self._blob.open()
         try:
             skip, left = self._start, self.len
+            if skip and isinstance(stream, io.IOBase) and stream.seekable():
+                skip -= stream.seek(skip)
             while left:
                 piece = self._read(stream)
                 if skip >= len(piece):
@@ -113,7 +116,7 @@ class Target(Registry):
         digest, size = (blob.digest, blob.size) if isinstance(blob, Blob) else (blob["digest"], blob["size"])
         answer = self._request("HEAD", f"/v2/{self.endpoint.repository}/blobs/{digest}", {}, self._push_scope)
         answer.close()
-        return answer.status == 200 and answer.length in (None, size)
+        return answer.status == 200 and answer.length in (None, 0, size)  # some say 0 where there is no body
 
     def has_manifest(self, digest: str) -> bool:
         """Whether the registry says that it has the manifest or index in this repository."""

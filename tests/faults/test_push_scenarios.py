@@ -23,7 +23,7 @@ from rootless.registry.errors import TransientError
 from rootless.registry.options import ConnectionOptions
 from rootless.registry.registries_conf import Endpoint
 from rootless.registry.retry import Limits
-from rootless.registry.upload_requests import Blob, Target
+from rootless.registry.upload_requests import PIECE, Blob, Target
 from tests.fakes.registry import FakeRegistry, Reply, layer
 from tests.faults.push_scenarios import PUSH_SCENARIOS
 from tests.faults.push_stage import MANIFEST, PATCH, PUT, STEP, PushScenario, PushStage
@@ -131,6 +131,31 @@ def test_little_is_sent_again_after_twenty_resets(tmp_path: Path, authority: Aut
         sent = sum(len(seen.body) for seen in stage.fake.seen if seen.method in ("PUT", "PATCH"))
     size = sum(map(len, stage.blobs.values())) + len(stage.image.manifest)
     figure("registry faults of a push: sent again after 20 resets", "≤ 5 %", max(0.0, 100 * (sent - size) / size))
+
+
+def test_steps_do_not_read_a_blob_from_its_beginning(tmp_path: Path, authority: Authority) -> None:
+    read = 0
+
+    class Counted(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            nonlocal read
+            found = super().read(size)
+            read += len(found or b"")
+            return found or b""
+
+    with ExitStack() as stack:
+        stage = new_stage(stack, tmp_path, authority, large=4_000_000)
+        stage.script(PUT, Reply(status=413))
+        data = stage.blobs[stage.layer]
+        path = tmp_path / "blob"
+        path.write_bytes(data)
+        target = Target(Endpoint(stage.fake.host, "app"), ConnectionOptions(limits=QUICK, tls_verify=False))
+        blob = Blob(stage.layer, len(data), lambda: Counted(path))
+        assert upload.Uploader(target, lambda *_: None).push(blob) == upload.SENT
+        assert len(stage.fake.requests(PATCH)) == -(-len(data) // STEP)
+        assert stage.fake.blobs[stage.layer] == data
+    # As a whole, in steps, and what was read ahead of each step's end.
+    assert read <= 2 * len(data) + len(data) // STEP * PIECE + PIECE
 
 
 STALLS = {
