@@ -24,7 +24,7 @@ BASE_DIGEST = "org.opencontainers.image.base.digest"
 """Annotations of a manifest (image-spec annotations.md)."""
 # Of the image that was taken, and of nothing that is made of it.
 _OWN = frozenset(("created", "rootfs", "history", "container", "container_config", "docker_version", "id"))
-_PULLING = ("authfile", "cert_dir", "tls_verify", "creds", "retry", "retry_delay", "quiet")
+PULLING = ("authfile", "cert_dir", "tls_verify", "creds", "retry", "retry_delay", "quiet")
 
 
 def scratch(platform: str) -> State:
@@ -41,7 +41,7 @@ def of_image(engine: Engine, name: str, policy: str, values: Mapping[str, Any], 
 
     Raises NotFoundError, and what a pull raises.
     """
-    asked = {key: values[key] for key in _PULLING if key in values}
+    asked = {key: values[key] for key in PULLING if key in values}
     if platform:
         asked["platform"] = platform
     return state_of(resolve(engine, name, policy, asked), name)

@@ -96,7 +96,12 @@ class _Build:
         self._file = file
         self._platform = platform
         self._screen = screen
-        self._cache = Cache(engine, reads=options.reads_cache, lifetime=options.lifetime)
+        remote = None
+        if options.values.get("cache_from") or options.values.get("cache_to"):
+            from rootless.build.remote_cache import RemoteCache
+
+            remote = RemoteCache(engine, options.values, options)
+        self._cache = Cache(engine, reads=options.reads_cache, lifetime=options.lifetime, remote=remote)
         self._states: dict[int, State] = {}
         self._running: dict[Worker, int] = {}
         self._inherited: dict[str, str] = {}

@@ -19,6 +19,7 @@ from storage.build_cache import Record
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rootless.build.remote_cache import RemoteCache
     from rootless.engine.context import Engine
 
 _VERSION = 1  # raised when a step of the same key makes something else than it did
@@ -28,10 +29,14 @@ class Cache:
     """The cache as one build uses it.
 
     ``reads``: whether steps are looked up at all. ``lifetime``: seconds for which what was made is used, or None.
+    ``remote``: repositories that have steps too, of those that make a layer.
     """
 
-    def __init__(self, engine: Engine, *, reads: bool = True, lifetime: float | None = None) -> None:
+    def __init__(
+        self, engine: Engine, *, reads: bool = True, lifetime: float | None = None, remote: RemoteCache | None = None
+    ) -> None:
         self._engine = engine
+        self._remote = remote
         self._reads = reads
         self._oldest = 0 if lifetime is None else time.time() - lifetime
 
@@ -49,6 +54,24 @@ class Cache:
         if not is_there(self._engine, layer):
             return None
         return state._replace(layers=(*state.layers, layer), history=history)
+
+    def find_layer(self, key: str, state: State) -> State | None:
+        """The same for a step that makes a layer, which may come from elsewhere."""
+        found = self.find(key, state)
+        if found is not None:
+            if self._remote is not None and len(found.layers) > len(state.layers):
+                self._remote.keep(key, found)
+            return found
+        found = self._remote.find(key, state) if self._remote is not None else None
+        if found is not None:
+            self.keep(key, state, found)
+        return found
+
+    def keep_layer(self, key: str, before: State, after: State) -> None:
+        """Remember what a step made that may have made a layer, here and elsewhere."""
+        self.keep(key, before, after)
+        if self._remote is not None and len(after.layers) > len(before.layers):
+            self._remote.keep(key, after)
 
     def keep(self, key: str, before: State, after: State) -> None:
         """Remember what a step made of the state ``before``. Its layer must be in the store."""

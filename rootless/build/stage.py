@@ -140,7 +140,7 @@ class Stage:
     ) -> State:  # fmt: skip
         """The state with the layer that ``work`` makes, if it makes one, or made before."""
         key = self._key(state, step, reads)
-        found = self._cache.find(key, state)
+        found = self._cache.find_layer(key, state)
         if found is not None:
             self._tell({"kind": "cached", "id": identity(found)})
             return found
@@ -151,7 +151,7 @@ class Stage:
         else:
             layer = layers.keep(self._job.engine, file, state.diff_ids)
             after = state._replace(layers=(*state.layers, layer), history=(*state.history, entry))
-        self._cache.keep(key, state, after)
+        self._cache.keep_layer(key, state, after)
         return after
 
     # Steps that change the configuration alone.

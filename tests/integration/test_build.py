@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.cli import Cli
 from tests.support.drivers import DRIVERS
+from tests.support.registry import Registry
 
 pytestmark = pytest.mark.needs("userns", "subuid", "newuidmap", "busybox")
 
@@ -365,6 +366,30 @@ def test_what_is_shown(project: Project) -> None:
     assert plain.splitlines()[:3] == [f"STEP 1/2: FROM {BASE}", "STEP 2/2: RUN echo said", "said"]
     board = project.cli.run("build", NONE, "--no-cache", "--progress=tty", str(project.path)).stdout
     assert "[2/2] RUN echo said" in board
+
+
+@pytest.mark.needs("docker-registry", "skopeo")
+def test_steps_in_a_registry(cli: Cli, project: Project, registry: Registry) -> None:
+    steps = f"{registry.address}/steps"
+    plain = "--tls-verify=false"
+    project.file("file", "x")
+    project.file("Containerfile", f"FROM {BASE}\nENV A=1\nCOPY file /\nRUN date +%N > /made\nWORKDIR /etc\n")
+    known = {image["Id"] for image in json.loads(cli.ok("images", "--format", "json"))}
+    first = project.build(plain, "-t", "sent", "--cache-to", steps)
+    assert not any("WARNING" in line for line in first), first
+    made = project.shell("sent", "cat /made")
+    cli.ok("rmi", "sent")
+    assert cached(project.build(plain)) == 1, "ENV makes no layer"
+    cli.ok("image", "prune", "-f")
+    cli.ok("builder", "prune", "-f", "--all")
+    again = project.build(plain, "-t", "fetched", "--cache-from", steps)
+    assert cached(again) == 2, again
+    assert project.shell("fetched", "cat /made") == made
+    kept = {image["Id"] for image in json.loads(cli.ok("images", "--format", "json"))}
+    assert kept - known == {again[-1]}
+    told = project.build(plain, "--no-cache", "--cache-to", "127.0.0.1:1/nobody")
+    assert sum("WARNING: cannot keep steps in" in line for line in told) == 1
+    assert "leave the tag out" in project.fails(125, "--cache-from", f"{steps}:tag")
 
 
 def test_removing_an_image_forgets_its_steps(cli: Cli, project: Project) -> None:
