@@ -21,7 +21,7 @@ from tests.support.stage import DECOY, INSIDE, Race, run
 
 pytestmark = [pytest.mark.needs("userns", "subuid", "newuidmap", "busybox"), pytest.mark.timeout(1800)]
 ROUNDS = amount(200, 1000)
-BUILDS = amount(3, 1000)
+BUILDS = amount(3, 200)
 SECRET = "it-is-nobodys-business-0123456789"
 
 
