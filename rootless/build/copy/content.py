@@ -128,6 +128,10 @@ class FileContent:
         self._limit = limit
         self._shown = where
 
+    def check(self, size: int) -> None:
+        """Raise StorageError if the file has more bytes than it may."""
+        check_size(size, self._limit, self._shown)
+
     def write(self, writer: TarWriter, name: bytes, item: Item, time_ns: int) -> None:
         try:
             fd = self._reader.open(self._tree, self._path)
@@ -138,7 +142,7 @@ class FileContent:
             raise StorageError(f"cannot copy {shown(self._shown)}: it changed during the build ({why})") from None
         try:
             size = os.fstat(fd).st_size
-            check_size(size, self._limit, self._shown)
+            self.check(size)
             extra = self._reader.attributes(fd)
             if item.xattrs:
                 extra.update(item.xattrs)

@@ -141,6 +141,7 @@ class _Reading:
         _feed(whole, path, f"{item.kind!r} {item.mode:o} {item.uid} {item.gid} {item.device}")
         whole.update(b"%d:" % len(item.link) + item.link)
         if item.kind == REGULAR and isinstance(item.content, FileContent):
+            item.content.check(entry.status.st_size)
             whole.update(self._content(source, item, entry))
         whole.update(_attributes(item.xattrs or {}))
 

@@ -62,18 +62,21 @@ class Placing:
     def base(self, mtime_ns: int) -> Node:
         """The destination as a directory, made if it is missing. Raises RootlessError if it is something else."""
         if self._base is None:
-            try:
-                self._base = self._view.directory(self._destination, new=self._made(mtime_ns))
-            except NotADirectoryError:
-                raise self._no_directory() from None
-            except OSError as error:
-                if error.errno != errno.ELOOP:
-                    raise
-                raise RootlessError(f"the destination /{self._destination} leads through too many links") from None
+            self._base = self._directory(self._destination, mtime_ns)
         return self._base
 
+    def _directory(self, path: str, mtime_ns: int) -> Node:
+        try:
+            return self._view.directory(path, new=self._made(mtime_ns))
+        except NotADirectoryError:
+            raise self._no_directory() from None
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise RootlessError(f"the destination /{self._destination} leads through too many links") from None
+
     def _no_directory(self) -> RootlessError:
-        return RootlessError(f"the destination /{self._destination} is there, and is not a directory")
+        return RootlessError(f"the destination /{self._destination} is, or is below, something that is not a directory")
 
     def file(self, name: str, item: Item, *, alone: bool) -> None:
         """Place something that is no directory; ``alone``: it is the only source, and the destination may be its name.
@@ -92,10 +95,7 @@ class Placing:
         head, _, base = self._destination.rpartition("/")
         if not base:
             return None, name
-        try:
-            parent = self._view.directory(head, new=self._made(mtime_ns))
-        except NotADirectoryError:
-            raise RootlessError(f"/{head} is there, and is not a directory") from None
+        parent = self._directory(head, mtime_ns)
         found = self._view.look(parent, base)
         if found is None:
             return parent, base

@@ -143,11 +143,19 @@ class Source:
             return ""
         return "paths are relative to the build context, and nothing outside of it can be copied"
 
-    def _is_there(self, path: str) -> bool:
+    def _end(self, path: str) -> tuple[Node, str, Node | Entry | None]:
+        """As `View.end`, with nothing where something on the way is missing."""
         try:
-            return self.view.end(path)[2] is not None
+            return self.view.end(path)
         except (FileNotFoundError, NotADirectoryError):
-            return False
+            return self.view.root, "", None
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            return self.view.root, "", None
+
+    def _is_there(self, path: str) -> bool:
+        return self._end(path)[2] is not None
 
     def _matching(self, above: str, names: Sequence[str]) -> Iterator[str]:
         """Paths that fit a pattern of names, in the directory ``above``."""
@@ -185,14 +193,14 @@ class Source:
         return sorted(level.entries()) if level is not None else []
 
     def _is_directory(self, path: str) -> bool:
-        _, _, found = self.view.end(path)
+        _, _, found = self._end(path)
         return isinstance(found, Node) or (found is not None and found.is_directory)
 
     def _leaves_out(self, path: str) -> bool:
         ignored = self._rules.ignored
         if ignored is None or not path:
             return False
-        node, name, found = self.view.end(path)
+        node, name, found = self._end(path)
         real = found.path if isinstance(found, Node) else f"{node.path}/{name}".strip("/")
         is_directory = isinstance(found, Node) or (found is not None and found.is_directory)
         enters = self._rules.enters
@@ -203,9 +211,9 @@ class Source:
     def open(self, path: str) -> Entry | Node:
         """What a chosen path is: a node for a directory."""
         self.view.tidy()
-        node, name, found = self.view.end(path)
+        node, name, found = self._end(path)
         if found is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            raise RootlessError(f"{path!r} is not in {self.where}", self._hint())
         if isinstance(found, Entry) and found.is_directory:
             return self.view.enter(node, name, found)
         return found
