@@ -25,6 +25,10 @@ _BAD = frozenset(
 )
 
 
+_ONCE = ("PLAINTEXT", "GOODSIG", "VALIDSIG")
+"""What is told once of one text with one signature."""
+
+
 def verify(signature: bytes, keys: Sequence[bytes], directory: str) -> bytes:
     """What was signed, once ``signature`` (a signed OpenPGP message) is proven to be by one of ``keys``.
 
@@ -52,7 +56,7 @@ def verify(signature: bytes, keys: Sequence[bytes], directory: str) -> bytes:
             raise SignatureError(f"gpgv cannot verify it: {error}") from None
         words = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith(b"[GNUPG:] ")]
         told = [line[0].decode("ascii", "replace") for line in words if line]
-        if done.returncode != 0 or _BAD & set(told) or any(told.count(each) != 1 for each in ("GOODSIG", "VALIDSIG")):
+        if done.returncode != 0 or _BAD & set(told) or any(told.count(each) != 1 for each in _ONCE):
             raise SignatureError(_why(told))
         try:
             with open(f"{home}/payload", "rb") as file:
