@@ -12,6 +12,7 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -21,13 +22,19 @@ from storage.archive import chunked
 from storage.errors import StorageError
 from storage.oci import Digest, is_digest
 
-MOST_TABLE = 64 << 20
-"""Bytes of a table, uncompressed, at most; and so of a tar-split."""
-MOST_COMPRESSED = 32 << 20
+MOST_TABLE = 24 << 20
+"""Bytes of a table, uncompressed, at most; and so of a tar-split. It is about those of 75,000 files."""
+MOST_COMPRESSED = 16 << 20
 
+_MOST_BESIDE = 1024  # bytes of frames' headers and of the footer
+_MOST_FILES = 150_000
+_MOST_NAMED = 1 << 16  # bytes of a line of the tar-split that names a file
 _MOST_ENTRY = 1 << 17  # characters
 _WINDOW = 1 << 20  # characters that are parsed at a time: JSON takes up to 40 times as much memory
 _MOST_DIGITS = 15
+
+# As every program writes it; anything else could take much memory to read.
+_SEGMENT = re.compile(rb'\{"type":2,"payload":"([A-Za-z0-9+/]*={0,2})","position":[0-9]{1,9}\}')
 
 Key = bytes
 
@@ -65,6 +72,11 @@ class Positions(NamedTuple):
     tar_split: Extent | None
     tail: int
 
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes to read both."""
+        return sum(extent.length + extent.uncompressed for extent in (self.table, self.tar_split) if extent is not None)
+
 
 def positions(annotations: dict[str, str], size: int) -> Positions | None:
     """Where the table of a blob of ``size`` bytes is; None if the annotations do not say so, or nothing possible."""
@@ -76,6 +88,8 @@ def positions(annotations: dict[str, str], size: int) -> Positions | None:
     tail = min(extent.offset for extent in (table, tar_split) if extent is not None) - chunked.FRAME_HEADER
     if tail < 0 or (tar_split is not None and tar_split.offset < table.end and table.offset < tar_split.end):
         return None
+    if size - tail > table.length + (tar_split.length if tar_split is not None else 0) + _MOST_BESIDE:
+        return None  # whoever reads from there to the end must not have to read more
     return Positions(Digest(checksum), table, tar_split, tail)
 
 
@@ -164,6 +178,8 @@ def _files(data: bytes, tail: int) -> tuple[list[_File], str | None]:
             files[-1].chunks.append(
                 (_number(entry, "offset"), _key(entry.get("chunkDigest"), _number(entry, "chunkSize")))
             )
+        if len(files) > _MOST_FILES:
+            raise _malformed("has too many files")
     at = 0
     for file in files:
         for start, _ in file.chunks:
@@ -298,22 +314,30 @@ def _no_constant(name: str) -> Any:
 def _between(data: bytes) -> Iterator[tuple[int, Key]]:
     """For each file with content its size and the key of what is before it; last, of what is behind them all: 0."""
     found = hashlib.sha256()
-    for line in data.split(b"\n"):
-        if not line:
-            continue
+    at = 0
+    while at < len(data):
+        end = data.find(b"\n", at)
+        end = len(data) if end < 0 else end
+        segment = _SEGMENT.match(data, at, end)
         try:
-            item = json.loads(line)
-            kind, size = item["type"], item.get("size", 0)
-            if kind == 2:
-                found.update(base64.b64decode(item["payload"] or "", validate=True))
-            elif kind != 1 or not isinstance(size, int):
-                raise ValueError
+            if segment is not None and segment.end() == end:
+                found.update(base64.b64decode(segment[1], validate=True))
+            elif size := _named(data[at : min(end, at + _MOST_NAMED)]):
+                yield size, b"b" + found.digest()
+                found = hashlib.sha256()
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error):
             raise TableError("cannot use the tar-split of a layer: it is malformed") from None
-        if kind == 1 and size:
-            yield size, b"b" + found.digest()
-            found = hashlib.sha256()
+        at = end + 1
     yield 0, b"b" + found.digest()
+
+
+def _named(line: bytes) -> int:
+    """The size of the file that a line names. Raises ValueError, KeyError, … for one that names none."""
+    item = json.loads(line)
+    size = item.get("size", 0)
+    if item["type"] != 1 or not isinstance(size, int):
+        raise ValueError
+    return size
 
 
 def _joined(files: list[_File], between: list[tuple[int, Key]], tail: int) -> list[Piece]:

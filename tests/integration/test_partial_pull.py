@@ -16,9 +16,12 @@ from rootless.registry.options import ConnectionOptions
 from rootless.registry.retry import Limits
 from storage.archive import chunked, chunked_write
 from tests.fakes.registry import CONFIG, FakeRegistry, Reply
-from tests.support import pulling
+from tests.support import callers, images, pulling
+from tests.support.cli import Cli
 from tests.support.figures import Tell
-from tests.support.layers import Item, archive, diff_id, file
+from tests.support.layers import Item, archive, diff_id, directory, file
+from tests.support.places import OWN
+from tests.support.registry import Registry
 
 ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 OPTIONS = ConnectionOptions(tls_verify=False, limits=Limits(connect_timeout=5, idle_seconds=5, first_wait=0.01))
@@ -174,3 +177,39 @@ def test_damage_of_the_own_blob_costs_the_whole_blob_and_nothing_else(site: Site
     assert pulling.pull(site.store, f"{site.fake.host}/app:two", OPTIONS).error == ""
     assert hashlib.sha256(Path(site.store.blobs.path(two)).read_bytes()).hexdigest() == two[7:]
     assert sum(seen.sent for seen in site.fake.seen[before:] if two in seen.path) >= len(site.fake.blobs[two])
+
+
+@pytest.mark.needs("userns", "subuid", "newuidmap", "busybox")
+def test_such_an_image_is_like_any_other(cli: Cli, tmp_path: Path) -> None:
+    """The store is sound, and what is saved of it is what was pulled."""
+    base = [directory("etc"), *tree()]
+    with FakeRegistry() as fake:
+        put(fake, tmp_path, "one", base)
+        two = put(fake, tmp_path, "two", [*base, file("new", "new in two")])
+        cli.ok("pull", "-q", "--tls-verify=false", f"{fake.host}/app:one")
+        done = cli.run("pull", "--tls-verify=false", f"{fake.host}/app:two")
+        assert done.returncode == 0 and "are in other layers" in done.stderr, done.stderr
+        sent = sum(seen.sent for seen in fake.requests(two))
+        assert sent < len(fake.blobs[two]) / 10
+        assert cli.ok("system", "check") == ""
+        cli.ok("save", "-q", "--format", "oci-dir", "-o", str(tmp_path / "saved"), f"{fake.host}/app:two")
+        assert (tmp_path / "saved/blobs/sha256" / two[7:]).read_bytes() == fake.blobs[two]
+
+
+@pytest.mark.needs("podman", "docker-registry", "userns", "subuid", "newuidmap", "busybox")
+def test_layers_that_podman_wrote(cli: Cli, registry: Registry, tmp_path: Path) -> None:
+    """Of its version 4.3, which names the annotations otherwise and writes no tar-split."""
+    with callers.podman(OWN) as podman:
+        for tag, items in (("one", tree()), ("two", tree(file7=text(1000, 6000)))):
+            layout = images.Layout(tmp_path / tag)
+            layout.add_image("x", [layout.add_layer(archive(items))], {"Cmd": ["x"]})
+            image = podman.ok("pull", "-q", f"oci:{tmp_path}/{tag}:x")
+            name = f"docker://{registry.address}/chunked:{tag}"
+            podman.ok("push", "-q", "--tls-verify=false", "--compression-format", "zstd:chunked", image, name)
+    cli.ok("pull", "-q", "--tls-verify=false", f"{registry.address}/chunked:one")
+    done = cli.run("pull", "--tls-verify=false", f"{registry.address}/chunked:two")
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "are in other layers" in line]
+    here, _, whole = line.partition(": ")[2].split()[:3]
+    assert float(here) > 0.8 * float(whole)
+    assert cli.ok("system", "check") == ""

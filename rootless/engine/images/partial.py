@@ -30,6 +30,7 @@ SMALLEST = 128 * 1024
 """Bytes of a layer below which its table is not worth a request."""
 
 _MOST_BLOBS = 64  # of the store's own that are looked into
+_MOST_MEMORY = 64 << 20  # bytes of the tables of one image
 _SHARE = 16  # a layer is fetched in parts if that spares at least one of so many bytes
 _WRONG = 16  # blobs are of different programs if so many of their common pieces differ in length: one in 16
 
@@ -47,7 +48,15 @@ class Partial:
         mine = list(_own_blobs(store, wanted))
         if not mine:
             return
-        found = {digest: remote for digest, layer in wanted.items() if (remote := _table(source, layer)) is not None}
+        found: dict[str, _Remote] = {}
+        budget = _MOST_MEMORY
+        for digest, layer in wanted.items():
+            where = chunked_table.positions(layer.get("annotations", {}), layer["size"])
+            if where is not None and where.tail * 2 >= layer["size"] and where.memory <= budget:
+                budget -= where.memory
+                remote = _table(source, layer, where)
+                if remote is not None:
+                    found[digest] = remote
         if found:
             self._compare(mine, found)
 
@@ -129,11 +138,8 @@ class _Remote:
         yield Segment(at, at + len(self._tail), data=self._tail)
 
 
-def _table(source: Registry, layer: Descriptor) -> _Remote | None:
-    """The pieces of a layer at the registry; None where there is no table, or none that can be used or had."""
-    where = chunked_table.positions(layer.get("annotations", {}), layer["size"])
-    if where is None or where.tail * 2 < layer["size"]:
-        return None
+def _table(source: Registry, layer: Descriptor, where: Positions) -> _Remote | None:
+    """The pieces of a layer at the registry; None where there is no table that can be used or had."""
     try:
         tail = source.end_of(layer["digest"], layer["size"], where.tail)
         return _Remote(chunked_table.pieces(where, tail), tail) if tail is not None else None
