@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from rootless.build.run import mounts
+from rootless.errors import UsageError
 from rootless.init.within import Within
 from rootless.linux.mountapi import MOUNT_ATTR_RDONLY
 from tests.support.building import build, built, config, layers, names, refused
@@ -84,14 +86,24 @@ BAD_MOUNTS = [
     "type=cache,target=..", "type=bind,target=..", "target=/", "target=/../..",
     "type=cache,target=/proc/self", "type=tmpfs,target=/proc", "type=tmpfs,target=/m,size=-1", "type=secret,id=../x",
     "type=tmpfs,target=/m,mode=99999", "type=cache,target=/m,uid=-1", "type=cache,target=/m,uid=4294967295",
-    "type=cache,target=/m,uid=2147483647", "type=cache,target=/m,sharing=../x", "type=devpts,target=/m",
+    "type=cache,target=/m,sharing=../x", "type=devpts,target=/m",
     "type=bind,source=/etc,target=/m,idmap", "type=overlay,target=/m,lowerdir=/etc", "type=image,source=x,target=/m",
     "type=bind,target=/m,upperdir=/tmp,workdir=/tmp", "type=tmpfs,target=/m,tmpcopyup=x,size=1m,context=x", "type=bind",
     "type=secret,id=x,env=A=B,required", "type=ssh,id=..,required", "type=bind,target=/m,target", "",
 ]  # fmt: skip
 
 
+UNKNOWN_ID = "type=cache,target=/m,uid=2147483647"
+
+
 @pytest.mark.parametrize("mount", BAD_MOUNTS, ids=lambda mount: f"{mount.replace('/', '|')}_row_74")
+def test_options_that_mean_nothing(mount: str) -> None:
+    with pytest.raises(UsageError):
+        mounts.parse(mount, "/")
+
+
+@pytest.mark.parametrize("mount", [*(BAD_MOUNTS if NIGHTLY else BAD_MOUNTS[::6]), UNKNOWN_ID],
+                         ids=lambda mount: f"{mount.replace('/', '|')}_row_74")  # fmt: skip
 def test_options_that_are_refused(mount: str, cli: Cli, context: Path) -> None:
     before = sorted(os.listdir(cli.data))
     said = refused(cli, context, f"RUN --mount={mount} true")
