@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rootless.build.containerfile import expand, model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from rootless.build.containerfile.model import Heredoc, Instruction
+    from rootless.build.containerfile.model import Instruction
+    from rootless.build.containerfile.origin import Origin
+
+    _Sources = TypeVar("_Sources", model.Add, model.Copy)
 
 
 class Expander:
@@ -19,55 +22,78 @@ class Expander:
         self._variables = variables
         self._escape = escape
 
-    def instruction(self, step: Instruction) -> Instruction:
-        """The instruction as it is executed. Raises ContainerfileError for a text that has no meaning."""
-        try:
-            return self._expanded(step)
-        except expand.ExpansionError as error:
-            raise step.origin.error(str(error)) from None
-
     def word(self, text: str) -> str:
         """A text. Raises ExpansionError."""
         return expand.word(text, self._variables, self._escape)
 
-    def _expanded(self, step: Instruction) -> Instruction:
-        if isinstance(step, model.Copy):
-            return step._replace(
-                sources=self._each(step.sources), documents=self._documents(step.documents),
-                destination=self.word(step.destination), from_=self.word(step.from_), chown=self.word(step.chown),
-                chmod=self.word(step.chmod), exclude=self._each(step.exclude),
-            )  # fmt: skip
-        if isinstance(step, model.Add):
-            return step._replace(
-                sources=self._each(step.sources), documents=self._documents(step.documents),
-                destination=self.word(step.destination), chown=self.word(step.chown), chmod=self.word(step.chmod),
-                exclude=self._each(step.exclude), checksum=self.word(step.checksum),
-            )  # fmt: skip
-        if isinstance(step, (model.Env, model.Label)):
-            return step._replace(pairs=tuple((self.word(name), self.word(value)) for name, value in step.pairs))
-        if isinstance(step, model.Arg):
-            pairs = ((self.word(name), None if value is None else self.word(value)) for name, value in step.pairs)
-            return step._replace(pairs=tuple(pairs))
-        if isinstance(step, model.Run):
-            return step._replace(mounts=self._each(step.mounts), network=self.word(step.network))
-        if isinstance(step, model.Expose):
-            return step._replace(ports=tuple(
-                port for text in step.ports for port in expand.words(text, self._variables, self._escape)))  # fmt: skip
-        if isinstance(step, model.Volume):
-            return step._replace(paths=self._each(step.paths))
-        if isinstance(step, model.Workdir):
-            return step._replace(path=self.word(step.path))
-        if isinstance(step, model.User):
-            return step._replace(user=self.word(step.user))
-        if isinstance(step, model.StopSignal):
-            return step._replace(signal=self.word(step.signal))
+    def instruction(self, step: Instruction) -> Instruction:
+        """The instruction as it is executed. Raises ContainerfileError for a text that has no meaning.
+
+        CMD, ENTRYPOINT, HEALTHCHECK, MAINTAINER, ONBUILD and SHELL stay as they are, and so does the command of RUN.
+        The pairs of ENV, LABEL and ARG all see the variables from before the instruction.
+        """
+        origin = step.origin
+        match step:
+            case model.Add():
+                return self._sources(step)._replace(checksum=self._text(step.checksum, origin))
+            case model.Copy():
+                return self._sources(step)._replace(from_=self._text(step.from_, origin))
+            case model.Env() | model.Label():
+                pairs = tuple((self._text(name, origin), self._text(value, origin)) for name, value in step.pairs)
+                if not all(name for name, _ in pairs):
+                    raise origin.error("a name is empty")
+                return step._replace(pairs=pairs)
+            case model.Arg():
+                return step._replace(pairs=tuple(
+                    (self._text(name, origin), None if value is None else self._text(value, origin))
+                    for name, value in step.pairs))  # fmt: skip
+            case model.Expose():
+                return step._replace(ports=self._words(step.ports, origin))
+            case model.Run():
+                return step._replace(
+                    mounts=self._texts(step.mounts, origin), network=self._text(step.network, origin))
+            case model.StopSignal():
+                return step._replace(signal=self._text(step.signal, origin))
+            case model.User():
+                return step._replace(user=self._text(step.user, origin))
+            case model.Volume():
+                return step._replace(paths=self._texts(step.paths, origin))
+            case model.Workdir():
+                return step._replace(path=self._text(step.path, origin))
         return step
 
-    def _each(self, texts: Iterable[str]) -> tuple[str, ...]:
-        return tuple(self.word(text) for text in texts)
+    def _sources(self, step: _Sources) -> _Sources:
+        origin = step.origin
+        return step._replace(
+            sources=self._texts(step.sources, origin),
+            documents=tuple(self._document(document, origin) for document in step.documents),
+            destination=self._text(step.destination, origin), chown=self._text(step.chown, origin),
+            chmod=self._text(step.chmod, origin), exclude=self._texts(step.exclude, origin))  # fmt: skip
 
-    def _documents(self, documents: Iterable[Heredoc]) -> tuple[Heredoc, ...]:
-        return tuple(
-            document._replace(content=expand.document(document.content, self._variables)) if document.expand
-            else document for document in documents
-        )  # fmt: skip
+    def _document(self, document: model.Heredoc, origin: Origin) -> model.Heredoc:
+        """The document with the file's data for its content."""
+        data = document.data
+        if document.expand:
+            try:
+                data = expand.document(data, self._variables)
+            except expand.ExpansionError as error:
+                raise origin.error(f"in the heredoc {document.name[:40]!r}: {error}", near="<<") from None
+        return model.Heredoc(document.name, data, expand=False, chomp=False)
+
+    def _text(self, text: str, origin: Origin) -> str:
+        try:
+            return self.word(text)
+        except expand.ExpansionError as error:
+            raise origin.error(str(error), near=text) from None
+
+    def _texts(self, texts: Iterable[str], origin: Origin) -> tuple[str, ...]:
+        return tuple(self._text(text, origin) for text in texts)
+
+    def _words(self, texts: Iterable[str], origin: Origin) -> tuple[str, ...]:
+        found: list[str] = []
+        for text in texts:
+            try:
+                found += expand.words(text, self._variables, self._escape)
+            except expand.ExpansionError as error:
+                raise origin.error(str(error), near=text) from None
+        return tuple(found)

@@ -344,6 +344,11 @@ def _gpg() -> Finding:
     return _program("gpgv", "--version") if shutil.which("gpg") else _program("gpg", "--version")
 
 
+@_capability("buildah", "the peer of builds")
+def _buildah() -> Finding:
+    return _program("buildah", "--version")
+
+
 @_capability("podman", "the peer of the benchmark and of interchange")
 def _podman() -> Finding:
     return _program("podman", "--version")

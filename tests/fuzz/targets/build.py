@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rootless.build import ignore, patterns
 from rootless.build.containerfile import expand, model
-from rootless.build.containerfile.evaluate import Evaluation
 from rootless.build.containerfile.origin import ContainerfileError
 from rootless.build.containerfile.parse import parse, parse_trigger
+from rootless.build.expansion import Expander
 from rootless.build.run import mounts, secrets, ssh
 from tests.fuzz.targets.target import Target, text
 
@@ -21,7 +21,7 @@ def containerfiles(data: bytes) -> None:
         assert len(error.excerpt) == 2
         assert all(line.isprintable() and len(line) < 200 for line in error.excerpt)
         raise
-    evaluation = Evaluation(_VARIABLES, found.escape)
+    expander = Expander(_VARIABLES, found.escape)
     for stage in found.stages:
         assert stage.base
         for instruction in stage.instructions:
@@ -30,7 +30,7 @@ def containerfiles(data: bytes) -> None:
             if isinstance(instruction, model.Run) and isinstance(instruction.command, str):
                 assert instruction.script is not None
             try:
-                evaluation.instruction(instruction)
+                expander.instruction(instruction)
                 if isinstance(instruction, model.OnBuild) and found.escape == "\\":
                     parse_trigger(instruction.trigger, "T")
             except ContainerfileError as error:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rootless.build.containerfile import expand, model
-from rootless.build.containerfile.evaluate import Evaluation
 from rootless.build.containerfile.origin import ContainerfileError
 from rootless.build.containerfile.parse import parse
+from rootless.build.expansion import Expander
 
 VARIABLES = {"x": "value", "e": "", "p": "/usr/local/lib/a.tar.gz", "sp": "a  b", "s": "a*b", "_1": "u", "n": "aXbXc"}
 
@@ -117,7 +117,7 @@ def test_results_are_bounded() -> None:
 
 def evaluated(text: str) -> model.Instruction:
     found = parse(f"FROM x\n{text}".encode(), "C").stages[0].instructions[0]
-    return Evaluation(VARIABLES).instruction(found)
+    return Expander(VARIABLES, "\\").instruction(found)
 
 
 def test_which_texts_have_variables() -> None:
