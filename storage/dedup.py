@@ -25,6 +25,7 @@ from typing import NamedTuple
 from storage import gc
 from storage import sys as calls
 from storage.errors import StorageError, os_error
+from storage.layers import layer_key
 from storage.layout import Layout, names_in
 from storage.work import WorkDirectory
 
@@ -70,7 +71,7 @@ def dedup(
 ) -> Shared:
     """Let equal files of different layers share what they hold.
 
-    ``hard_links``: by these, where the file system has no reflinks. ``busy``: keys of layers that are mounted, whose
+    ``hard_links``: by these, where the file system has no reflinks. ``busy``: DiffIDs of layers that are mounted, whose
     files are not replaced. ``in_userns`` runs a function as root of the layers' ids. Raises StorageError: no way to
     share, a full disk.
     """
@@ -134,7 +135,7 @@ class _Dedup:
     def __init__(self, layout: Layout, work: str, hard_links: bool, busy: frozenset[str]) -> None:
         self._layers = os.open(layout.layers, _DIRECTORY)
         self._work = work
-        self._busy = busy
+        self._busy = {layer_key(diff_id) for diff_id in busy}
         self._links = not _reflinks(work)
         self._digests: dict[int, bytes] = {}
         self._files = self._bytes = 0
@@ -214,7 +215,7 @@ class _Dedup:
             # The ones with most names first: so what was linked before is not taken apart.
             for file in sorted(group, key=lambda file: -file.links):
                 other = first.setdefault(self._digest(file), file)
-                if other.inode != file.inode and file.key not in self._busy:
+                if other.inode != file.inode and file.key.partition(".")[0] not in self._busy:
                     self._link(other, file)
                     self._files += 1
                     self._bytes += size

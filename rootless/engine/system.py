@@ -100,13 +100,12 @@ def dedup(engine: Engine, values: Values) -> Shared:
 
     from rootless.engine.containers.status import status
     from storage import dedup as deduplication
-    from storage.layers import layer_key
 
     busy: set[str] = set()
     for container_id, record in engine.store.containers.list():
         image = engine.store.images.find(record["image"]) if record.get("image") else None
         if image is not None and status(engine, container_id).state not in ("created", "exited", "configured"):
-            busy.update(layer_key(diff_id, engine.store.layout.map_key) for diff_id in image.diff_ids)
+            busy.update(image.diff_ids)
     return deduplication.dedup(
         engine.store.layout, in_userns=partial(_in_userns, engine), hard_links=bool(values.get("hard_links")),
         busy=frozenset(busy),

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from storage.layout import Layout
 from storage.store import Store
 from tests.support import layers
 from tests.support.cli import CHECKOUT, Cli
+from tests.support.drivers import DRIVERS
+from tests.support.images import busybox_path
 from tests.support.layers import Item, archive, directory, evaluate, file, hardlink, unpack_all
 
 pytestmark = pytest.mark.needs("userns", "libseccomp")
@@ -106,7 +109,7 @@ def test_a_mounted_layer_is_left_as_it_is(layout: Layout, tmp_path: Path) -> Non
     if not without_reflinks(layout):
         pytest.skip("needs a file system without reflinks")
     unpacked(layout, tmp_path, LOWER, UPPER)
-    assert link(layout, busy=frozenset(os.listdir(layout.layers))) == (0, 0)
+    assert link(layout, busy=frozenset(f"sha256:{key}" for key in os.listdir(layout.layers))) == (0, 0)
 
 
 def _imported(cli: Cli, name: str, items: list[Item]) -> None:
@@ -164,6 +167,28 @@ def test_an_image_that_has_a_layer_twice_counts_it_once(cli: Cli, tmp_path: Path
     size = len(COMMON) + 5000
     assert set(rows.values()) == {(size, size, 0)}
     assert total == size
+
+
+@pytest.mark.needs("busybox")
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_no_container_changes_the_file_of_another(cli: Cli, driver: str, tmp_path: Path) -> None:
+    tool = busybox_path()
+    assert tool is not None
+    for name, items in (("one", LOWER), ("two", UPPER)):
+        path = tmp_path / f"{name}.tar"
+        path.write_bytes(archive([directory("bin"), *items]))
+        with tarfile.open(path, "a") as tar:
+            tar.add(tool, "bin/sh")
+        cli.ok("import", str(path), name)
+    if cli.run("system", "dedup").returncode == 0:
+        pytest.skip("needs a file system without reflinks")
+    assert cli.ok("system", "dedup", "--hard-links").startswith("Deduplicated 2 files")
+    script = "echo changed >> /etc/common; chmod 600 /etc/common; /bin/sh -c 'exec 3<>/etc/common; echo over >&3'"
+    run = ("--storage-driver", driver, "run", "--rm", "--network=none", "-u0")
+    for options in ([], ["--userns=keep-id"]):
+        cli.ok(*run, *options, "one", "/bin/sh", "-c", script)
+    assert cli.ok(*run, "two", "/bin/sh", "-c", "while read line; do echo $line; done < /etc/common") == COMMON
+    assert cli.ok("system", "check") == ""
 
 
 _REFLINKS = """

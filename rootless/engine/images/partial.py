@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from rootless.registry.client import Registry
 from rootless.registry.download import Transfer
-from rootless.registry.errors import RegistryError, TransientError
+from rootless.registry.errors import RegistryError
 from rootless.registry.partial import PartialTransfer, Segment, coalesced
 from storage.archive import chunked, chunked_table
 from storage.archive.chunked_table import Piece, Positions, TableError
@@ -145,8 +145,6 @@ def _table(source: Registry, layer: Descriptor, where: Positions) -> _Remote | N
         return _Remote(chunked_table.pieces(where, tail), tail) if tail is not None else None
     except TableError as error:
         source.options.say(f"{error.message}; fetching all of {layer['digest'][:19]}")
-    except TransientError:
-        raise
     except RegistryError:
         pass  # the download will meet it again, and tell
     return None
