@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.registry import FakeRegistry, layer
+from tests.fakes.registry import FakeRegistry, Reply, layer
 from tests.fakes.token_server import TokenServer
 from tests.support import callers
 from tests.support.callers import Podman
@@ -22,6 +24,7 @@ from tests.support.fixtures import require
 from tests.support.images import Layout, busybox_tar
 from tests.support.places import OWN
 from tests.support.registry import PASSWORD, USER, Registry
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("docker-registry", "skopeo", "subuid")
 
@@ -213,6 +216,30 @@ def test_registries_conf(cli: Cli, fake: FakeRegistry, busybox_layout: Path) -> 
     assert ("app", "latest") in fake.manifests
     error = cli.fails(125, "push", "-q", image, "blocked.example/app")
     assert "cannot push blocked.example/app: registry blocked.example is blocked" in error
+
+
+# Ends before the end
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
+def test_a_push_that_is_ended_leaves_nothing(
+    cli: Cli, fake: FakeRegistry, busybox_layout: Path, number: signal.Signals
+) -> None:
+    image = cli.ok("pull", "-q", f"oci:{busybox_layout}:latest").strip()
+    fake.script("PUT ", Reply(read=0, hang=True), 3)
+    words = ["push", "-q", INSECURE, "--compression-format=zstd", image, f"{fake.host}/app"]
+    process = cli.popen(*words)
+    until(lambda: len(fake.requests("PUT ")) == 3)
+    process.send_signal(number)
+    process.communicate(timeout=30)  # all that wrote to its pipes have ended
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    if number == signal.SIGKILL:
+        cli.ok("system", "prune", "-f")
+    assert os.listdir(cli.data / "tmp") == []
+    assert cli.ok("system", "check") == ""
+    image = cli.ok("pull", "-q", f"oci:{busybox_layout}:latest").strip()
+    cli.ok(*words[:-2], image, f"{fake.host}/app")
+    assert ("app", "latest") in fake.manifests
 
 
 # Lists, archives and directories

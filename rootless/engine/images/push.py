@@ -190,27 +190,27 @@ def _send_out(
         leave_no_core()
     force = values.get("force_compression") is not False
 
-    def work(send: Send) -> None:
+    def work(send: Send, directory: str) -> None:
         from rootless.engine.images import push_registry
         from rootless.engine.images.fetch import confine
 
         confine(engine.store, options)
         target = push_registry.target_for(full, push_registry.saying(options, send))
-        with WorkDirectory(engine.store.layout) as directory:
-            ready = _converted(image, values, directory.path)
-            if isinstance(ready, Outgoing):
-                ready = repacked(ready, how, directory.path, lambda layer: not force and target.has(layer))
-            descriptor = push_registry.publish(engine.store, ready, full, target, send, then)
+        ready = _converted(image, values, directory)
+        if isinstance(ready, Outgoing):
+            ready = repacked(ready, how, directory, lambda layer: not force and target.has(layer))
+        descriptor = push_registry.publish(engine.store, ready, full, target, send, then)
         send({"kind": "pushed", "digest": descriptor["digest"]})
 
     digest = ""
-    worker = Worker(work)
-    try:
-        while (messages := worker.receive()) is not None:
-            for message in messages:
-                digest = _told(message, progress) or digest
-    finally:
-        worker.kill()
+    with WorkDirectory(engine.store.layout) as scratch:
+        worker = Worker(lambda send: work(send, scratch.path))
+        try:
+            while (messages := worker.receive()) is not None:
+                for message in messages:
+                    digest = _told(message, progress) or digest
+        finally:
+            worker.kill()
     if not digest:
         raise RootlessError(f"cannot push to {full}: the worker process ended without a result")
     return digest
