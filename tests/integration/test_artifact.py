@@ -162,7 +162,7 @@ def test_an_artifact_comes_back_from_a_registry(
 
 @pytest.mark.needs("docker-registry", "skopeo")
 @pytest.mark.parametrize("title", ["../escaped", "/tmp/escaped", "..", "a/b", "x" * 300])
-def test_a_title_that_is_no_name_is_refused(
+def test_a_title_that_is_no_name_is_refused_row_6(
     cli: Cli, files: tuple[Path, Path], registry: Registry, tmp_path: Path, title: str
 ) -> None:
     name = f"{registry.address}/titles/a:1"

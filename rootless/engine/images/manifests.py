@@ -163,8 +163,12 @@ def document(engine: Engine, name: str, values: Values) -> Mapping[str, Any]:
     found = engine.store.lists.find(name) if not name.startswith("docker://") else None
     if found is not None:
         return {"schemaVersion": 2, "mediaType": found.media_type, **found.document}
-    if not name.startswith("docker://") and engine.store.images.find(name) is not None:
-        return find(engine, name).document  # raises: it is an image
+    if not name.startswith("docker://"):
+        image = engine.store.images.find(name)
+        elsewhere = [own for own in image.names if not own.startswith("localhost/")] if image is not None else [name]
+        if not elsewhere:
+            return find(engine, name).document  # raises: it is an image, and of no registry
+        name = elsewhere[0]
     from rootless.engine.images import remote
 
     at_registry: Mapping[str, Any] = remote.look(engine, name.removeprefix("docker://"), values).document
