@@ -185,6 +185,19 @@ def test_what_the_ignore_file_leaves_out_is_not_mounted(cli: Cli, context: Path)
     assert "ignore" in refused(cli, context, "RUN --mount=source=file,target=/m true")
 
 
+def test_files_of_others_are_changed_for_a_command_alone(cli: Cli, context: Path) -> None:
+    """An overlay of the kernel's cannot copy what belongs to nobody that the container has."""
+    before = sorted(os.listdir("/etc/apt"))
+    text = """\
+RUN --mount=from=machine,source=apt,target=/m,rw echo changed > /m/new; mkdir /m/apt.conf.d/new; ls /m; \
+    for name in /m/apt.conf.d/*; do test -d $name || echo changed > $name; done
+RUN --mount=from=machine,source=debian_version,target=/f,rw echo changed > /f; cat /f
+"""
+    said = built(cli, context, text, "--no-cache", "--build-context", "machine=/etc")
+    assert "\nnew\n" in said and said.count("changed\n") >= 1
+    assert sorted(os.listdir("/etc/apt")) == before
+
+
 def test_a_bind_is_part_of_the_key_and_a_secret_is_not(cli: Cli, context: Path) -> None:
     text = "RUN --mount=target=/m --mount=type=secret,id=s echo done\n"
 

@@ -113,6 +113,28 @@ def ignored(job: Job, source: str) -> list[str]:
     return found
 
 
+def has_strangers(engine: Engine, root: str, source: str) -> bool:
+    """Whether something at ``source`` in ``root`` belongs to a user or group that containers of this user do not have.
+
+    An overlay cannot copy such a file when it is changed. Raises OSError.
+    """
+    users = [(outside, outside + length) for _, outside, length in engine.idmap.uids]
+    groups = [(outside, outside + length) for _, outside, length in engine.idmap.gids]
+
+    def is_strange(status: os.stat_result) -> bool:
+        own = any(first <= status.st_uid < last for first, last in users)
+        return not (own and any(first <= status.st_gid < last for first, last in groups))
+
+    path, is_directory = true_path(root, source)
+    start = f"{root}/{path}"
+    if is_strange(os.lstat(start)):
+        return True
+    return is_directory and any(
+        is_strange(os.lstat(name, dir_fd=directory))
+        for _, directories, files, directory in os.fwalk(start) for name in (*directories, *files)
+    )  # fmt: skip
+
+
 def whiteouts(root: str, paths: list[str], target: str) -> None:
     """Make a layer in the new directory ``target`` that hides ``paths`` of ``root``; its directories look the same."""
     os.mkdir(target, 0o755)
@@ -148,7 +170,11 @@ def copied(engine: Engine, root: str, path: str, target: str, without: Iterable[
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         source, copy, status = f"/proc/self/fd/{found}", f"{target}/file", os.fstat(found)
         shutil.copyfile(source, copy)
-        os.chown(copy, status.st_uid, status.st_gid)
+        try:
+            os.chown(copy, status.st_uid, status.st_gid)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # with a single id everything is root's
+                raise
         shutil.copystat(source, copy)
         return b"file"
 

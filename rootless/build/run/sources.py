@@ -89,15 +89,18 @@ class Sources:
         return self._place
 
     def _bind(self, mount: Mount, scratch: str) -> None:
+        engine = self._job.engine
         root = roots.find(self._job, mount.from_, self._directory)
-        try:
-            hidden = [] if mount.from_ else roots.ignored(self._job, mount.source)
-        except OSError as error:
-            raise RootlessError(f"cannot mount {mount.source} of {root.what}: {error.strerror}") from None
         lower, path, upper, work, place = list(root.directories), mount.source, "", "", ""
-        overlaid = self._job.engine.driver.name == roots.OVERLAY
-        if not overlaid and (hidden or not mount.read_only):
-            found = roots.copied(self._job.engine, lower[0], path, scratch, hidden)
+        copies = engine.driver.name != roots.OVERLAY
+        try:
+            hidden = [] if mount.from_ else roots.ignored(self._job, path)
+            if not copies and not mount.read_only and root.state is None:
+                copies = roots.has_strangers(engine, lower[0], path)
+        except OSError as error:
+            raise RootlessError(f"cannot mount {path} of {root.what}: {error.strerror}") from None
+        if copies and (hidden or not mount.read_only):
+            found = roots.copied(engine, lower[0], path, scratch, hidden)
             lower, path = [scratch], found
         else:
             if hidden:
