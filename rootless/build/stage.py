@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from rootless.build.cache import Cache
     from rootless.build.containerfile.model import Instruction
+    from rootless.build.containerfile.origin import Origin
     from rootless.build.graph import StagePlan
     from rootless.build.job import Job
     from rootless.build.options import BuildOptions
@@ -59,7 +60,11 @@ class Stage:
         """The state after the last instruction. Raises RootlessError, StorageError."""
         steps = list(self._plan.stage.instructions)
         self._announce(1, len(steps) + 1, self._plan.stage.origin.text)
-        state = self._begin(self._job.find(self._plan.base))
+        try:
+            base = self._job.find(self._plan.base)
+        except (RootlessError, StorageError) as error:
+            raise _at(self._plan.stage.origin, error) from error
+        state = self._begin(base)
         triggers = state.settings.get("OnBuild") or []
         if triggers:
             state = _with_settings(state, {key: value for key, value in state.settings.items() if key != "OnBuild"})
@@ -69,7 +74,7 @@ class Stage:
             try:
                 state = self._step(state, step)
             except (RootlessError, StorageError) as error:
-                raise _at(step, error) from error
+                raise _at(step.origin, error) from error
             self._tell({"kind": "made", "id": identity(state)})
         return state
 
@@ -174,17 +179,19 @@ class Stage:
         return key_of(state, [text, step.origin.text], {**self._options.affecting(), **reads})
 
 
-def _at(step: Instruction, error: RootlessError | StorageError) -> RootlessError:
-    """The error with the step in which it happened, in podman's words; one that shows the line says it already."""
+def _at(origin: Origin, error: RootlessError | StorageError) -> RootlessError:
+    """The error with the step in which it happened, in podman's words, and its line; some show it already."""
     from rootless.build.run import CommandFailed
 
     if isinstance(error, ContainerfileError):
         return error
-    text = step.origin.text if len(step.origin.text) <= _LONGEST else step.origin.text[:_LONGEST] + "…"
+    text = origin.text if len(origin.text) <= _LONGEST else origin.text[:_LONGEST] + "…"
     message, code = error.message, error.exit_code
     if isinstance(error, CommandFailed):
         message, code = f"while running runtime: exit status {error.code}", error.code
-    return RootlessError(f'building at STEP "{text}": {message}', error.hint, code)
+    found = RootlessError(f'building at STEP "{text}": {message}', error.hint, code)
+    found.excerpt = origin.excerpt()
+    return found
 
 
 def identity(state: State) -> str:

@@ -308,7 +308,9 @@ def test_several_platforms(project: Project) -> None:
 def test_a_failure_leaves_nothing_and_what_was_done_is_kept(cli: Cli, project: Project) -> None:
     project.file("Containerfile", f"FROM {BASE}\nRUN echo done\nRUN echo failing; exit 7\n")
     told = project.fails(7, "-t", "never")
-    assert told == 'Error: building at STEP "RUN echo failing; exit 7": while running runtime: exit status 7\n'
+    assert told == (
+        'Error: building at STEP "RUN echo failing; exit 7": while running runtime: exit status 7\n'
+        "Containerfile:3:1\n    RUN echo failing; exit 7\n    ^\n")
     assert os.listdir(cli.data / "tmp") == [] == os.listdir(cli.data / "trash")
     assert cli.run("image", "exists", "never").returncode == 1
     project.file("Containerfile", f"FROM {BASE}\nRUN echo done\nRUN echo works\n")

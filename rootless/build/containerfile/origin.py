@@ -33,9 +33,12 @@ class Source:
 
     def error(self, message: str, line: int, column: int, hint: str = "", doing: str = "read") -> ContainerfileError:
         """An error at a place; both numbers count from 1."""
-        text = self.lines[line - 1] if line <= len(self.lines) else ""
-        return ContainerfileError(
-            f"cannot {doing} {self.name}:{line}:{column}: {message}", hint, _excerpt(text, column - 1))
+        place = f"{self.name}:{line}:{column}"
+        return ContainerfileError(f"cannot {doing} {place}: {message}", hint, self.excerpt(line, column))
+
+    def excerpt(self, line: int, column: int) -> tuple[str, ...]:
+        """A line, and a caret below a place in it."""
+        return _excerpt(self.lines[line - 1] if line <= len(self.lines) else "", column - 1)
 
 
 class Origin:
@@ -64,6 +67,10 @@ class Origin:
     def column(self) -> int:
         """The column in which it begins, from 1."""
         return self._pieces[0][2]
+
+    def excerpt(self) -> tuple[str, ...]:
+        """Where it begins, its first line, and a caret below the place."""
+        return f"{self._source.name}:{self.line}:{self.column}", *self._source.excerpt(self.line, self.column)
 
     def error(
         self, message: str, hint: str = "", *, near: str = "", offset: int = 0, doing: str = "build"
