@@ -21,7 +21,8 @@ import pytest
 
 from rootless.build.copy import step as build_copy
 from rootless.build.copy.placing import Placing
-from rootless.build.copy.source import Rules, Source
+from rootless.build.copy.rules import Rules
+from rootless.build.copy.source import Source
 from rootless.build.copy.view import Node, View
 from rootless.engine import volume_archive
 from rootless.engine.containers import cp, export

@@ -24,8 +24,8 @@ class Repository(NamedTuple):
 
 
 def is_remote(word: str) -> bool:
-    """Whether ADD fetches a source rather than looks for it in the context."""
-    return is_url(word) or is_repository(word)
+    """Whether ADD fetches a source rather than looks for it in the context. ``github.com/…`` is a path there."""
+    return not word.startswith(_SHORTENED) and (is_url(word) or is_repository(word))
 
 
 def is_url(word: str) -> bool:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from rootless import paths
 from rootless.build.copy import remote, request
 from rootless.build.copy.content import FileContent
+from rootless.build.copy.source import source_of
 from rootless.build.copy.stat_cache import StatCache, key_of, now_ns
-from rootless.build.copy.step import source_of
 from rootless.build.copy.view import Node
 from rootless.engine.containers import stack as stacks
 from rootless.errors import RootlessError

@@ -8,10 +8,12 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from rootless.build.copy.content import FileContent, Item
+from rootless.build.copy.rules import Excluded, Rules
 from rootless.build.copy.view import DEEPEST, Node, View
 from rootless.build.patterns import Pattern, PatternError, clean, has_wildcards
 from rootless.engine.containers import stack as stacks
 from rootless.engine.containers.stack import Stack
+from rootless.engine.images.unpack import limits_of
 from rootless.errors import RootlessError
 from storage import union
 from storage.archive.tar_reader import BLOCK_DEVICE, CHARACTER, DIRECTORY, FIFO, REGULAR, SYMLINK
@@ -21,6 +23,8 @@ from storage.union import Entry, Tree
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from rootless.build.copy.request import Request
+    from rootless.build.job import Job
     from storage.ownership import TrueEntry
     from storage.union import Level
 
@@ -44,35 +48,6 @@ class Chosen(NamedTuple):
     def name(self) -> str:
         """The name that it has in a directory."""
         return self.path.rpartition("/")[2]
-
-
-class Rules(NamedTuple):
-    """What of the source is left out: ``ignored`` and ``enters`` are about paths of the source, real ones;
-    ``exclude`` are patterns for paths below each source word."""
-
-    ignored: Callable[[str], bool] | None = None
-    enters: Callable[[str], bool] | None = None
-    exclude: Excluded | None = None
-
-
-class Excluded:
-    """``--exclude``: patterns of which the last that fits decides, as in an ignore file."""
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        from rootless.build.ignore import Ignore
-
-        self._patterns = Ignore(texts, "--exclude")
-
-    def __bool__(self) -> bool:
-        return bool(self._patterns)
-
-    def excludes(self, path: str) -> bool:
-        """Whether what has this path below its source is left out."""
-        return bool(path) and self._patterns.excludes(path)
-
-    def enters(self, path: str) -> bool:
-        """Whether something below it may be copied all the same."""
-        return not path or self._patterns.enters(path)
 
 
 class Source:
@@ -314,6 +289,25 @@ class Source:
         if status.st_nlink > 1:
             self._links[inode] = item
         return item
+
+
+def source_of(job: Job, wanted: Request) -> Callable[[], Source]:
+    """What opens the tree that paths are copied from. Raises what `Job.find` raises."""
+    limit = limits_of(job.engine).bytes
+    exclude = Excluded(wanted.exclude) if wanted.exclude else None
+    if not wanted.from_:
+        if not job.context:
+            hint = "name a directory, an archive or a repository"
+            raise RootlessError("there is no build context to copy from", hint)
+        rules = Rules(job.ignored, job.enters, exclude)
+        return lambda: Source.of_directory(job.context, rules, limit, "the build context")
+    directory = job.directory_of(wanted.from_)
+    rules = Rules(exclude=exclude)
+    if directory:
+        return lambda: Source.of_directory(directory, rules, limit, f"the context {wanted.from_}")
+    layers = job.find(wanted.from_).diff_ids
+    stack = stacks.of_layers(job.engine, layers)
+    return lambda: Source(stack, rules, limit, wanted.from_, reset=False)
 
 
 def _truth(

@@ -17,7 +17,8 @@ from rootless.build.copy import modes, owners, remote, request
 from rootless.build.copy.archive import Unpacking, is_archive
 from rootless.build.copy.content import Item, Spool, SpoolContent, write_item
 from rootless.build.copy.placing import Placing
-from rootless.build.copy.source import Excluded, Rules, Source
+from rootless.build.copy.rules import Excluded, Rules
+from rootless.build.copy.source import Source, source_of
 from rootless.build.copy.view import Node, View
 from rootless.engine.containers import stack as stacks
 from rootless.engine.images.layerfile import pack
@@ -43,7 +44,7 @@ _DOCUMENT_MODE = 0o644
 _FETCHED_MODE = 0o600
 
 
-def copy_step(job: Job, state: State, step: model.Copy | model.Add) -> LayerFile:
+def make_layer(job: Job, state: State, step: model.Copy | model.Add) -> LayerFile:
     """Make the layer of an instruction whose variables are expanded. Raises ContainerfileError."""
     wanted = request.read(state, step)
     try:
@@ -63,25 +64,6 @@ def _layer(job: Job, state: State, wanted: Request) -> LayerFile:
                 send({"kind": "odd", "path": path})
 
     return pack(job.engine, work, f"{job.work}/copied-{os.urandom(6).hex()}")
-
-
-def source_of(job: Job, wanted: Request) -> Callable[[], Source]:
-    """What opens the tree that paths are copied from. Raises what `Job.find` raises."""
-    limit = limits_of(job.engine).bytes
-    exclude = Excluded(wanted.exclude) if wanted.exclude else None
-    if not wanted.from_:
-        if not job.context:
-            hint = "name a directory, an archive or a repository"
-            raise RootlessError("there is no build context to copy from", hint)
-        rules = Rules(job.ignored, job.enters, exclude)
-        return lambda: Source.of_directory(job.context, rules, limit, "the build context")
-    directory = job.directory_of(wanted.from_)
-    rules = Rules(exclude=exclude)
-    if directory:
-        return lambda: Source.of_directory(directory, rules, limit, f"the context {wanted.from_}")
-    layers = job.find(wanted.from_).diff_ids
-    stack = stacks.of_layers(job.engine, layers)
-    return lambda: Source(stack, rules, limit, wanted.from_, reset=False)
 
 
 class _Copying:
