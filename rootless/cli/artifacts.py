@@ -38,7 +38,7 @@ def inspect(values: Values, args: list[str], global_values: Values) -> int:
     from rootless.engine.images import artifacts
 
     engine = open_engine(global_values)
-    inspect_document(artifacts.inspect(engine, artifacts.find(engine, args[0])), values.get("format"))
+    inspect_document(artifacts.inspect(engine, artifacts.find(engine, args[0])), values.get("format"), 5)
     return 0
 
 
@@ -92,17 +92,21 @@ def push(values: Values, args: list[str], global_values: Values) -> int:
 
 def rm(values: Values, args: list[str], global_values: Values) -> int:
     """``artifact rm``: prints the digest of each."""
-    from rootless.cli.many import choose, remove_each
+    from rootless.cli.many import FAILURES, MISSING, choose
+    from rootless.cli.report import report
     from rootless.engine.images import artifacts
 
     choose(args, bool(values.get("all")), "artifact")
     engine = open_engine(global_values)
     names = [each.digest for each in engine.store.artifacts.list()] if values.get("all") else args
-
-    def remove(name: str) -> list[str]:
-        return [_encoded(artifacts.remove(engine, artifacts.find(engine, name)))]
-
-    return remove_each(names, remove, bool(values.get("ignore")))
+    code = 0
+    for name in names:
+        try:
+            render.line(_encoded(artifacts.remove(engine, artifacts.find(engine, name))))
+        except FAILURES as error:
+            if not (values.get("ignore") and isinstance(error, MISSING)):
+                code = report(error)
+    return code
 
 
 def _encoded(digest: str) -> str:

@@ -58,10 +58,10 @@ def inspect_each(names: Iterable[str], inspect: Callable[[str], object], templat
     return code
 
 
-def inspect_document(document: object, template: str | None) -> None:
-    """Print one document as JSON or by a template."""
+def inspect_document(document: object, template: str | None, indent: int = 4) -> None:
+    """Print one document as JSON, with ``indent`` blanks a level, or by a template."""
     if template in (None, "", "json"):
-        render.write(render.json_text(document) + "\n")
+        render.write(render.json_text(document, indent) + "\n")
     else:
         render.print_format([document], str(template))  # type: ignore[list-item]
 

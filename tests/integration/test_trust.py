@@ -8,8 +8,11 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +245,29 @@ def test_image_sign_signs_what_a_registry_has(place: Place, tmp_path: Path) -> N
     assert len(list(tmp_path.rglob("signature-1"))) == 1
     told = place.cli.fails(125, "image", "sign", PLAIN, "--sign-by", "nobody@example.com", f"{place.repository}:1")
     assert "cannot sign with the key" in told
+
+
+def test_signatures_of_a_web_server_and_of_each_image_of_a_list(place: Place, tmp_path: Path) -> None:
+    image = place.cli.ok("pull", "-q", f"oci:{place.layout}:good").strip()
+    place.cli.ok("manifest", "create", "both", image)
+    target = f"{place.repository}:list"
+    signer = ("--sign-by", place.keys.fingerprint("signer"))
+    place.cli.ok("manifest", "push", "-q", PLAIN, *signer, "both", target)
+    assert len(list(place.lookaside.rglob("signature-1"))) == 2  # of the list, and of its image
+    place.cli.ok("manifest", "rm", "both")
+    place.cli.ok("rmi", "-f", image)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(place.lookaside))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        (place.config / "registries.d" / "tests.yaml").write_text(
+            f"docker:\n  {place.registry.address}:\n    lookaside: http://127.0.0.1:{server.server_port}\n"
+        )
+        place.want(place.signed_by("stranger"))
+        assert "by a key that is not accepted" in place.refused("list")
+        place.want(place.signed_by("signer"))
+        assert place.pull("list") == image
+        server.shutdown()
+    assert "cannot reach" in place.cli.fails(125, "pull", "-q", PLAIN, "--retry", "0", target)
 
 
 # Sigstore
