@@ -85,7 +85,8 @@ def test_owners_that_are_none(text: str) -> None:
     ("git@h:r.git", False, True), ("git@h:r#main", False, True), ("ssh://git@h/r", False, True),
     ("github.com/a/b", False, True), ("a/b", False, False), ("file:///r.git", False, False),
     ("ftp://h/x", False, False), ("x:y", False, False), ("-", False, False), ("./git@h:r", False, False),
-    ("/a@b:c", False, False), ("ext::sh -c x", False, False), ("a@b:c", False, True), ("git@-oProxyCommand=x:y", False, False),
+    ("/a@b:c", False, False), ("ext::sh -c x", False, False), ("a@b:c", False, True),
+    ("git@-oProxyCommand=x:y", False, False),
 ])  # fmt: skip
 def test_words(word: str, url: bool, repository: bool) -> None:
     assert (words.is_url(word), words.is_repository(word)) == (url, repository)
