@@ -135,7 +135,7 @@ def _failure(
         "hint": hint[:1000],
         "exit_code": exit_code,
         "transient": transient,
-        "excerpt": [line[:200] for line in excerpt[:2]],
+        "excerpt": [line[:200] for line in excerpt[:3]],
     }
 
 
