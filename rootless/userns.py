@@ -195,10 +195,12 @@ def run_in_userns(
     *,
     mount_ns: bool = False,
     before: Callable[[], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> bytes:
     """Run ``function`` as root of a new user namespace in a child process and return its bytes.
 
-    ``mount_ns``: in a new mount namespace too. ``before`` is called in the namespaces with the caller's own id, which
+    ``mount_ns``: in a new mount namespace too. ``meanwhile`` is called while the helpers write the map: for loading
+    what ``function`` needs. ``before`` is called in the namespaces with the caller's own id, which
     a map need not have: for opening what only the caller can reach. An exception of ``function`` is raised again here:
     ``OSError`` and exceptions that are made of (message, hint) as themselves, others as ``RootlessError``. The child
     dies with the caller.
@@ -213,7 +215,7 @@ def run_in_userns(
         os.close(go_write)
         os.close(result_read)
         flags = CLONE_NEWNS if mount_ns else 0
-        _child(function, idmap, caller, ready_write, go_read, result_write, flags, before)
+        _child(function, idmap, caller, ready_write, go_read, result_write, flags, before, meanwhile)
     os.close(ready_write)
     os.close(go_read)
     os.close(result_write)
@@ -250,6 +252,7 @@ def _child(
     result: int,
     flags: int,
     before: Callable[[], None] | None,
+    meanwhile: Callable[[], None] | None,
 ) -> NoReturn:
     code = 1
     try:
@@ -258,6 +261,8 @@ def _child(
             try:
                 unshare_user(flags)
                 os.write(ready, b"r")
+                if meanwhile is not None:
+                    meanwhile()
                 if os.read(go, 1):
                     if before is not None:
                         before()

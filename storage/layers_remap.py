@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from collections.abc import Callable
 
-from storage import idmaps, ownership, trees
+from storage import idmaps, jsonfast, ownership, trees
 from storage.archive.xattrs import Shift
 from storage.errors import StorageError, os_error
 from storage.layers import Layers, layer_key
@@ -101,7 +99,7 @@ def shift_of(stored: IdMap, wanted: IdMap) -> tuple[Shift, int]:
 
 def _size(layout: Layout, key: str) -> int:
     with open(layout.layer_record(key), "rb") as file:
-        size = json.load(file).get("size", 0)
+        size = jsonfast.loads(file.read()).get("size", 0)
     return size if isinstance(size, int) else 0
 
 
@@ -111,7 +109,9 @@ def _remap(layout: Layout, build: str, diff_id: str, old: str, new: str, shift: 
     os.mkdir(target, 0o700)
     os.mkdir(f"{target}/diff", 0o755)
     try:
-        shutil.copyfile(f"{source}/owners", f"{target}/owners")
+        with open(f"{source}/owners", "rb") as known_owners, open(f"{target}/owners", "wb") as copied:
+            while part := known_owners.read(1 << 20):
+                copied.write(part)
     except FileNotFoundError:
         pass
     fd = os.open(f"{target}/owners", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -125,9 +125,9 @@ def _remap(layout: Layout, build: str, diff_id: str, old: str, new: str, shift: 
             os.unlink(f"{target}/owners")
     finally:
         os.close(fd)
-    with open(f"{source}/layer.json") as file:
-        record = json.load(file)
+    with open(f"{source}/layer.json", "rb") as file:
+        record = jsonfast.loads(file.read())
     record["map"] = new
-    with open(f"{target}/layer.json", "x") as file:
-        json.dump(record, file)
+    with open(f"{target}/layer.json", "xb") as file:
+        file.write(jsonfast.dump_bytes(record))
 

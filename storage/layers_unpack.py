@@ -11,7 +11,6 @@ Everything is made in one locked directory below tmp/; after a crash it is unloc
 
 from __future__ import annotations
 
-import json
 import os
 import select
 from collections.abc import Callable, Iterable
@@ -20,7 +19,7 @@ from storage import atomic, jsonfast, trees
 from storage import sys as calls
 from storage.archive.extract import Extractor
 from storage.archive.limits import Limits
-from storage.archive.stream import LayerStream, Source
+from storage.archive.stream import LayerStream, Source, load_decoder_for, load_decoders
 from storage.archive.tar_reader import TarReader
 from storage.errors import StorageError, os_error
 from storage.layer_parents import complete_parents
@@ -74,7 +73,7 @@ def unpack(
     with WorkDirectory(layout) as work:
         job = Job(layout, work.path, confine, progress, limits or Limits())
         answer = in_userns(lambda: job.run(sources, diff_ids, workers or len(os.sched_getaffinity(0))))
-    new: list[str] = json.loads(answer)
+    new: list[str] = jsonfast.loads(answer)
     return new
 
 
@@ -126,7 +125,7 @@ class Job:
         finally:
             self._end_workers()
             self._clean()
-        return json.dumps(result).encode()
+        return jsonfast.dump_bytes(result)
 
     def wants(self, diff_id: str) -> bool:
         """Whether the layer is to be unpacked."""
@@ -148,7 +147,7 @@ class Job:
                 os.close(reader)
                 calls.die_with_parent()
                 if os.getppid() == parent:
-                    os.write(writer, json.dumps(self._work(source)).encode())
+                    os.write(writer, jsonfast.dump_bytes(self._work(source)))
                     code = 0
             finally:
                 os._exit(code)
@@ -179,7 +178,13 @@ class Job:
         os.fchmod(root, 0o755)  # a set-group-ID bit or an ACL of the store must not reach the image
         owners = OwnersWriter(owners_fd)
         ids = Ids.of_process()
-        blob = open(source.blob, "rb", buffering=0) if isinstance(source.blob, str) else source.blob  # noqa: SIM115
+        if isinstance(source.blob, str):
+            file = open(source.blob, "rb", buffering=0)  # noqa: SIM115
+            load_decoder_for(file.fileno())
+            blob: Source = file
+        else:
+            load_decoders()
+            blob = source.blob
         self._confine(root)
         stream = LayerStream(blob, self._limits, self._reporter(source.diff_id))
         extractor = self.extractor(root, owners, ids, self._limits)
@@ -233,7 +238,7 @@ class Job:
         os.waitpid(worker.pid, 0)
         if not answer:
             raise StorageError(f"cannot unpack the layer {worker.diff_id}: its worker was killed")
-        record = json.loads(answer)
+        record = jsonfast.loads(bytes(answer))
         if "error" in record:
             name = worker.diff_id[:19]
             message = record["error"]

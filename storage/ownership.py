@@ -13,7 +13,7 @@ Paths are relative to the tree, without symlinks in their directories; bytes tha
 
 from __future__ import annotations
 
-import base64
+import binascii
 import os
 from collections.abc import Iterable
 
@@ -127,7 +127,9 @@ class OwnersWriter:
             value["type"] = device[0]
             value["device"] = list(device[1:])
         if xattrs:
-            value["xattrs"] = {os.fsdecode(name): base64.b64encode(data).decode() for name, data in xattrs.items()}
+            value["xattrs"] = {
+                os.fsdecode(name): binascii.b2a_base64(data, newline=False).decode() for name, data in xattrs.items()
+            }
         self._line(value)
 
     def link(self, path: bytes, target: bytes) -> None:

@@ -104,7 +104,7 @@ def store(engine: Engine, state: State, options: BuildOptions, names: list[str])
 
 def _described(layer: Descriptor, docker: bool) -> Descriptor:
     """A layer in the manifest; Docker's has no annotations, which tell where a zstd:chunked one has its table."""
-    from rootless.engine.images.transports.outgoing import as_kind
+    from rootless.engine.images.kinds import as_kind
 
     found: Descriptor = {"mediaType": layer["mediaType"], "digest": layer["digest"], "size": layer["size"]}
     if not docker and layer.get("annotations"):

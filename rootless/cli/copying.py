@@ -6,7 +6,6 @@ import os
 
 from rootless.cli import render
 from rootless.engine.context import open_engine
-from rootless.engine.outfile import new_file
 from rootless.errors import UsageError
 
 TYPE_CHECKING = False
@@ -70,6 +69,7 @@ def _named(engine: Engine, values: Values, args: list[str]) -> list[str]:
 def export(values: Values, args: list[str], global_values: Values) -> int:
     """``export``: an archive, to a file or to standard output."""
     from rootless.engine.containers.export import export as export_container
+    from rootless.engine.outfile import new_file
 
     engine = open_engine(global_values)
     name = args[0].removeprefix("/")
@@ -94,6 +94,8 @@ def commit(values: Values, args: list[str], global_values: Values) -> int:
     engine = open_engine(global_values)
     found = commit_container(engine, args[0].removeprefix("/"), args[1] if len(args) > 1 else "", values)
     if values.get("iidfile"):
+        from rootless.engine.outfile import new_file
+
         with new_file(values["iidfile"], engine.store.caller_umask) as fd:
             os.write(fd, found.encode())
     render.line(found)

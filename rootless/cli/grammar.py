@@ -221,9 +221,10 @@ COMMANDS: dict[str, Entry] = {
         "--output": "text", "-o": "--output",
     }),
     "commit": ("copying:commit", True, 1, 2, {
-        "--author": "text", "-a": "--author", "--change": "list", "-c": "--change", "--format": "text",
-        "-f": "--format", "--iidfile": "text", "--include-volumes": "bool", "--message": "text", "-m": "--message",
-        "--pause": "bool", "-p": "--pause", "--quiet": "bool", "-q": "--quiet", "--squash": "bool", "-s": "--squash",
+        "--author": "text", "-a": "--author", "--change": "list", "-c": "--change", "--config": "text",
+        "--format": "text", "-f": "--format", "--iidfile": "text", "--include-volumes": "bool", "--message": "text",
+        "-m": "--message", "--pause": "bool", "-p": "--pause", "--quiet": "bool", "-q": "--quiet", "--squash": "bool",
+        "-s": "--squash",
     }),
     "cp": ("copying:cp", True, 2, 2, {
         "--archive": "bool", "-a": "--archive", "--overwrite": "bool",

@@ -15,7 +15,7 @@ from storage.archive.pack import Packer, pack_tree
 from storage.archive.put import Putter
 from storage.archive.stream import LayerStream
 from storage.archive.tar_writer import TarWriter
-from storage.errors import StorageError
+from storage.errors import StorageError, os_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def export(engine: Engine, name: str, output: int, where: str) -> None:
         raise
     except OSError as error:
         at = f" ({error.filename})" if isinstance(error.filename, str) else ""
-        raise RootlessError(f"cannot export volume {found}{at} to {where}: {error.strerror}") from None
+        raise os_error(f"cannot export volume {found}{at} to {where}", error) from None
 
 
 def pack(directory: int, output: int) -> None:
@@ -84,7 +84,7 @@ def import_archive(engine: Engine, name: str, archive: int, where: str) -> None:
         skipped, unset = map(int, engine.in_userns(work).split())
     except OSError as error:
         at = f" ({error.filename})" if isinstance(error.filename, str) else ""
-        raise RootlessError(f"cannot import {where} into volume {found}{at}: {error.strerror}") from None
+        raise os_error(f"cannot import {where} into volume {found}{at}", error) from None
     except StorageError as error:
         raise RootlessError(f"cannot import {where} into volume {found}: {error.message}", error.hint) from None
     if skipped:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import errno
 import os
 import stat
@@ -70,7 +70,7 @@ class Packer:
             xattrs.for_archive(extra, self._root, shift)
         if truth is not None:
             owner, mode = (truth["uid"], truth["gid"]), truth["mode"]
-            extra.update((os.fsencode(key), base64.b64decode(text)) for key, text in truth.get("xattrs", {}).items())
+            extra.update((os.fsencode(key), binascii.a2b_base64(text)) for key, text in truth.get("xattrs", {}).items())
             if "device" in truth:
                 kind = CHARACTER if truth.get("type") == "c" else BLOCK_DEVICE
                 device = (truth["device"][0], truth["device"][1])

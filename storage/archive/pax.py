@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
-from urllib.parse import unquote_to_bytes
 
 from storage.errors import StorageError, shown
 
@@ -55,14 +53,26 @@ def time_ns(value: bytes) -> int:
     return sign * (int(seconds) * 1_000_000_000 + int((fraction + b"000000000")[:9]))
 
 
+def _unquoted(text: bytes) -> bytes:
+    """``%41`` as ``A``; a percent sign without two hexadecimal digits is one. (``urllib`` loads much for this.)"""
+    first, *parts = text.split(b"%")
+    decoded = [first]
+    for part in parts:
+        try:
+            decoded.append(binascii.a2b_hex(part[:2]) + part[2:] if len(part) > 1 else b"%" + part)
+        except binascii.Error:
+            decoded.append(b"%" + part)
+    return b"".join(decoded)
+
+
 def xattrs(records: Records) -> dict[bytes, bytes]:
     """The extended attributes among ``records``; star's form wins over libarchive's."""
     found: dict[bytes, bytes] = {}
     for keyword, value in records:
         if keyword.startswith(_LIBARCHIVE_XATTR):
-            name = unquote_to_bytes(keyword[len(_LIBARCHIVE_XATTR):])
+            name = _unquoted(keyword[len(_LIBARCHIVE_XATTR):])
             try:
-                found[name] = base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
+                found[name] = binascii.a2b_base64(value + b"=" * (-len(value) % 4), strict_mode=True)
             except binascii.Error:
                 raise StorageError("cannot read the archive: a LIBARCHIVE.xattr value is not base64") from None
     for keyword, value in records:

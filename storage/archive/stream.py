@@ -6,19 +6,20 @@ a thread (both release the interpreter lock) while the caller writes files.
 
 from __future__ import annotations
 
-import bz2
 import hashlib
-import lzma
-import queue
-import threading
-from collections.abc import Callable, Iterator
-from typing import Protocol, cast
-
-import zstandard
-from isal import igzip_lib
+import os
+from importlib import import_module
 
 from storage.archive.limits import Limits
 from storage.errors import StorageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import queue
+    from collections.abc import Callable, Iterator
+    from typing import Protocol
+else:
+    Protocol = object
 
 CHUNK = 1 << 20  # bytes handed over at a time, at most (zstd: see _zstd)
 _READ = 1 << 18  # compressed bytes read at a time
@@ -47,10 +48,30 @@ class _Decoder(Protocol):
     def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
 
 
-# igzip has an error class of its own, which its stubs give no type.
-_BROKEN: tuple[type[BaseException], ...] = (
-    OSError, EOFError, ValueError, lzma.LZMAError, cast("type[Exception]", igzip_lib.error), zstandard.ZstdError,
-)
+_MODULES = {"gzip": "isal.igzip_lib", "bzip2": "bz2", "xz": "lzma", "zstd": "zstandard"}
+_FOR_THREADS = ("queue", "threading")
+# Errors of the modules that decode, which are loaded when the first stream of their kind is.
+_ERRORS = {"gzip": "error", "xz": "LZMAError", "zstd": "ZstdError"}
+
+
+def load_decoders() -> None:
+    """Load all modules that may be needed to decode a stream: what follows may not be able to load any."""
+    for name in (*_MODULES.values(), *_FOR_THREADS):
+        import_module(name)
+
+
+def load_decoder_for(blob: int) -> None:
+    """As `load_decoders`, of what the stream in the regular file behind this descriptor needs alone."""
+    kind = compression(os.pread(blob, 6, 0))
+    names = [_MODULES[kind]] if kind in _MODULES else []
+    for name in (*names, *(_FOR_THREADS if os.fstat(blob).st_size >= _THREAD_FROM else ())):
+        import_module(name)
+
+
+def _broken(kind: str) -> tuple[type[BaseException], ...]:
+    """What the decoders of a kind raise for a stream that is none."""
+    own = [getattr(import_module(_MODULES[kind]), _ERRORS[kind])] if kind in _ERRORS else []
+    return (OSError, EOFError, ValueError, *own)
 
 
 def compression(magic: bytes) -> str:
@@ -87,6 +108,8 @@ def _members(source: Source, data: bytes, new: Callable[[], _Decoder]) -> Iterat
 
 
 def _zstd(source: Source, data: bytes) -> Iterator[bytes]:
+    import zstandard
+
     decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
     decoder = decompressor.decompressobj()
     fresh = True
@@ -121,10 +144,20 @@ def _plain(source: Source, data: bytes) -> Iterator[bytes]:
 
 
 def _gzip_decoder() -> _Decoder:
+    from isal import igzip_lib
+
     return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)  # type: ignore[no-any-return,unused-ignore]
 
 
+def _bzip2_decoder() -> _Decoder:
+    import bz2
+
+    return bz2.BZ2Decompressor()
+
+
 def _xz_decoder() -> _Decoder:
+    import lzma
+
     return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_WINDOW)
 
 
@@ -139,14 +172,14 @@ def decoded(source: Source, first: bytes = b"") -> Iterator[bytes]:
         if kind == "gzip":
             yield from _members(source, first, _gzip_decoder)
         elif kind == "bzip2":
-            yield from _members(source, first, bz2.BZ2Decompressor)
+            yield from _members(source, first, _bzip2_decoder)
         elif kind == "xz":
             yield from _members(source, first, _xz_decoder)
         elif kind == "zstd":
             yield from _zstd(source, first)
         else:
             yield from _plain(source, first)
-    except _BROKEN as error:
+    except _broken(kind) as error:
         raise StorageError(f"cannot decompress the archive ({kind}): {error}") from error
 
 
@@ -157,6 +190,9 @@ class Ahead:
     """
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
+        import queue
+        import threading
+
         self._chunks = chunks
         self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(_QUEUED)
         self._thread = threading.Thread(target=self._produce, daemon=True)
@@ -181,6 +217,8 @@ class Ahead:
 
     def close(self) -> None:
         """End the thread of an iteration that was given up."""
+        import queue
+
         self._abandoned = True
         while self._thread.is_alive():
             try:

@@ -18,6 +18,7 @@ from tests.support import images
 from tests.support.cli import new_cli
 from tests.support.figures import Tell
 from tests.support.of_user import IMAGE, OfUser
+from tests.support.saved import saved
 
 pytestmark = [pytest.mark.as_root, pytest.mark.needs("busybox")]
 
@@ -122,6 +123,8 @@ def test_what_needs_space_is_refused_and_leaves_nothing(inodes: bool, tmp_path: 
         layout = images.Layout(cli.home / "other")
         layout.add_image("latest", [layout.add_layer(archive.read_bytes())], {"Cmd": ["sh"]})
         subprocess.run(["chmod", "-R", "a+rX", str(cli.home / "other")], check=True)
+        (cli.home / "saved.tar").write_bytes(saved({"localhost/loaded:1": [archive.read_bytes()]}))
+        (cli.home / "saved.tar").chmod(0o644)
         disk.fill(inodes)
         before = _left(cli)
         refused = [
@@ -129,6 +132,10 @@ def test_what_needs_space_is_refused_and_leaves_nothing(inodes: bool, tmp_path: 
             ("create", "--name", "new", IMAGE), ("run", "--name", "new", IMAGE, "true"),
             ("run", "-d", "--name", "new", IMAGE, "true"), ("volume", "create", "new"),
             ("commit", "one", "localhost/new"), ("run", "-v", "new:/data", "--name", "new", IMAGE, "true"),
+            ("load", "--quiet", "--input", f"{cli.home}/saved.tar"), ("volume", "import", "of-one", str(archive)),
+            ("save", "--output", f"{cli.data}/tmp/saved.tar", IMAGE),
+            ("save", "--format", "oci-dir", "--output", f"{cli.data}/tmp/saved", IMAGE),
+            ("volume", "export", "--output", f"{cli.data}/tmp/v.tar", "of-one"),
         ]  # fmt: skip
         for command in refused:
             error = cli.fails(125, *command)

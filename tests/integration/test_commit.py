@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,6 +109,40 @@ def test_settings(shared_cli: Cli, tmp_path: Path) -> None:
     assert (config["StopSignal"], config["User"], config["WorkingDir"]) == ("SIGINT", "1000", "/srv")
     assert set(config["Volumes"]) == {"/anonymous", "/named", "/v"}
     assert (found["Author"], found["Comment"]) == ("me", "a message")
+
+
+def test_a_file_with_settings(shared_cli: Cli, tmp_path: Path) -> None:
+    words = ("-e", "KEPT=yes", "-e", "OLD=1", "-l", "own=label", IMAGE, "sleep", "5")
+    shared_cli.ok("create", NONE, "--name", "c", *words)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({
+        "Cmd": ["from", "file"], "Env": ["OLD=2"], "Labels": {"new": "label"}, "ExposedPorts": {"80/tcp": {}},
+        "Healthcheck": {"Test": ["CMD", "true"]}, "User": "",
+    }))  # fmt: skip
+    shared_cli.ok("commit", "-q", "--config", str(path), "-c", "LABEL later=yes", "c", "made")
+    config = inspect(shared_cli, "localhost/made:latest")["Config"]
+    assert config["Cmd"] == ["from", "file"] and config["ExposedPorts"] == {"80/tcp": {}}
+    assert {"KEPT=yes", "OLD=2"} <= set(config["Env"]) and "OLD=1" not in config["Env"]
+    assert config["Labels"] == {"maker": "tests", "own": "label", "new": "label", "later": "yes"}
+    for text in ('{"Cmd": "a string"}', '{"Colour": "red"}', "[]", "{", ""):
+        path.write_text(text)
+        assert str(path) in shared_cli.fails(125, "commit", "-q", "--config", str(path), "c")
+    assert "No such file" in shared_cli.fails(125, "commit", "-q", "--config", f"{path}.missing", "c")
+
+
+def test_changes_too_large_for_memory(shared_cli: Cli) -> None:
+    script = "head -c 20000000 /dev/urandom > /large"
+    shared_cli.ok("run", NONE, "--name", "c", IMAGE, "sh", "-c", script)
+    shared_cli.ok("commit", "-q", "c", "made")
+    shared_cli.ok("create", NONE, "--name", "d", "made")
+    found = []
+    for container in ("c", "d"):
+        with tarfile.open(fileobj=io.BytesIO(bytes_of(shared_cli, "export", container))) as archive:
+            file = archive.extractfile("large")
+            assert file is not None
+            found.append(file.read())
+    assert found[0] == found[1] and len(found[0]) == 20_000_000
+    assert "A /large\n" in shared_cli.ok("image", "diff", "made")
 
 
 def test_what_is_refused(shared_cli: Cli) -> None:

@@ -37,6 +37,7 @@ COMMANDS = (
         (
             text("--author", "-a", help="Who made the image."),
             many("--change", "-c", help="Apply a Containerfile instruction to the image.", metavar="WORD=VALUE"),
+            text("--config", help="Merge the configuration in this JSON file into the image's.", metavar="FILE"),
             text("--format", "-f", help="Format of the image: oci (the default) or docker.", metavar="oci|docker"),
             text("--iidfile", help="Write the image's ID to this file too.", metavar="FILE"),
             flag("--include-volumes", help="Declare the container's volumes and binds as volumes of the image."),

@@ -7,8 +7,14 @@ import shlex
 from collections.abc import Iterable
 from typing import Any
 
-from rootless.errors import UsageError
+from rootless.errors import RootlessError, UsageError
+from storage import jsonfast, oci
+from storage.errors import StorageError
 
+_FIELDS = frozenset(
+    ("User", "WorkingDir", "StopSignal", "Env", "Cmd", "Entrypoint", "Shell", "OnBuild", "Labels", "Volumes",
+     "ExposedPorts", "Healthcheck")
+)  # fmt: skip
 INSTRUCTIONS = ("CMD", "ENTRYPOINT", "ENV", "EXPOSE", "LABEL", "ONBUILD", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR")
 
 
@@ -24,6 +30,34 @@ def apply_changes(config: dict[str, Any], changes: Iterable[str]) -> None:
             _apply(config, word, rest)
         except ValueError as error:
             raise UsageError(f"cannot use --change {change[:80]!r}: {error}") from None
+
+
+def merge_file(config: dict[str, Any], path: str) -> None:
+    """Merge the ``config`` object in the JSON file ``path`` into that of an image. Raises RootlessError.
+
+    Variables, labels, volumes and ports are added to those that are there; anything else takes the place of what was.
+    """
+    try:
+        with open(path, "rb") as file:
+            found = jsonfast.loads_strict(file.read(oci.MAX_DOCUMENT))
+        given = oci.check_config({"rootfs": {"type": "layers", "diff_ids": []}, "config": found})["config"]
+    except OSError as error:
+        raise RootlessError(f"cannot read {path}: {error.strerror}") from None
+    except StorageError as error:
+        hint = 'it must be an object such as {"Cmd": ["sh"], "Env": ["A=1"]}'
+        raise RootlessError(f"cannot use {path}: {error.message}", hint) from None
+    unknown = sorted(set(given) - _FIELDS)
+    if unknown:
+        fields = ", ".join(sorted(_FIELDS))
+        raise RootlessError(f"cannot use {path}: an image has no {unknown[0][:40]!r}", f"its fields are {fields}")
+    for key, value in given.items():
+        if key == "Env":
+            new = {entry.partition("=")[0] for entry in value}
+            config[key] = [each for each in config.get(key) or [] if each.partition("=")[0] not in new] + value
+        elif isinstance(value, dict) and key != "Healthcheck":
+            config[key] = {**(config.get(key) or {}), **value}
+        elif value:
+            config[key] = value
 
 
 def _split(change: str) -> tuple[str, str]:

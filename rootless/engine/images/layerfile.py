@@ -8,18 +8,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple
-
-from isal import isal_zlib
 
 from rootless.engine.containers import stack as stacks
 from rootless.engine.containers.diff import MADE_BY_THE_ENGINE
 from rootless.engine.containers.export import pack_all, pack_one
-from rootless.engine.context import Engine
-from rootless.engine.images.worker import Send, Worker
 from storage import union
 from storage.archive.pack import Packer
 from storage.archive.tar_reader import REGULAR
@@ -27,10 +21,13 @@ from storage.archive.tar_writer import TarWriter
 from storage.changes import Change, attributes, changes
 from storage.errors import os_error
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
 
     from rootless.engine.containers.stack import Stack
+    from rootless.engine.context import Engine
+    from rootless.engine.images.worker import Send
     from storage.union import Entry
 
 _CHUNK = 1 << 20
@@ -39,13 +36,16 @@ _STUBS = MADE_BY_THE_ENGINE | {"etc/localtime"}
 _GZIP = 31  # zlib's windowBits for a gzip stream
 
 
-class LayerFile(NamedTuple):
+class LayerFile:
     """A layer in a file: of the file digest and size, and the digest of what it is uncompressed."""
 
-    path: str
-    digest: str
-    size: int
-    diff_id: str
+    __slots__ = ("diff_id", "digest", "path", "size")
+
+    def __init__(self, path: str, digest: str, size: int, diff_id: str) -> None:
+        self.path = path
+        self.digest = digest
+        self.size = size
+        self.diff_id = diff_id
 
 
 def pack_stack(
@@ -78,6 +78,8 @@ def pack(engine: Engine, work: Callable[[int, Send], None], path: str) -> LayerF
 
     ``work`` may send ``{"kind": "odd", "path": …}`` for what it had to leave out. Raises RootlessError, StorageError.
     """
+    from rootless.engine.images.worker import Worker
+
     reader, writer = os.pipe()
 
     def child(send: Send) -> None:
@@ -92,16 +94,26 @@ def pack(engine: Engine, work: Callable[[int, Send], None], path: str) -> LayerF
         finally:
             os.close(reader)
         while (messages := packing.receive()) is not None:
-            for message in messages:
-                engine.tell(f"WARNING: {message['path']!r} is left out: in an image its name means a deletion")
+            tell_odd(engine, [message["path"] for message in messages])
     except BaseException:
         packing.kill()
         raise
     return layer
 
 
+def tell_odd(engine: Engine, paths: Iterable[str]) -> None:
+    """Warn of the paths that a layer cannot have."""
+    for path in paths:
+        if path:
+            engine.tell(f"WARNING: {path!r} is left out: in an image its name means a deletion")
+
+
 def compress(chunks: Iterable[bytes], path: str) -> LayerFile:
     """Compress an archive with gzip into the new file ``path``. Raises StorageError, and what ``chunks`` raises."""
+    import hashlib
+
+    from isal import isal_zlib
+
     plain, packed, size = hashlib.sha256(), hashlib.sha256(), 0
     squeeze = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _GZIP)
     try:

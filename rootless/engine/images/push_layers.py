@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import zstandard
 from isal import isal_zlib
 
-from rootless.engine.images.transports.outgoing import Outgoing, Stream, as_kind, converted
+from rootless.engine.images.kinds import as_kind
+from rootless.engine.images.transports.outgoing import Outgoing, Stream, converted
 from rootless.errors import UsageError
 from storage import jsonfast, oci
 from storage.archive.limits import Limits

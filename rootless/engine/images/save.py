@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from rootless.engine.context import Engine
@@ -55,12 +56,13 @@ def save(engine: Engine, names: list[str], values: Mapping[str, Any], output: in
     form = _format(values)
     path = values.get("output") or ""
     try:
-        with WorkDirectory(engine.store.layout) as scratch:
+        with ExitStack() as stack:
             images = []
             for image in _chosen(engine, names, bool(values.get("multi_image_archive"))):
                 if form.startswith("oci-"):
                     image = uncompressed(image) if values.get("uncompressed") else image
                 elif form == "docker-dir":
+                    scratch = stack.enter_context(WorkDirectory(engine.store.layout))
                     image = compressed(image, scratch.path, everything=bool(values.get("compress")))
                     image = converted(image, docker=True)
                 images.append(image)

@@ -10,6 +10,7 @@ from rootless.engine.images.worker import Message, Send, Worker
 from rootless.security.confine import prepare_unpacker, unpacker
 from storage import layers_unpack
 from storage.archive.limits import Limits
+from storage.archive.stream import load_decoders
 from storage.layers_unpack import LayerSource
 
 
@@ -25,6 +26,7 @@ class Unpacker:
         def work(send: Send) -> None:
             os.close(writer)
             prepare_unpacker()
+            load_decoders()  # once, before the workers are forked
             layers_unpack.unpack(
                 engine.store.layout,
                 _sources(engine, reader),

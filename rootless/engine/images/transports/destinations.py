@@ -28,12 +28,8 @@ def write_image(
     if transport == "oci":
         return write_layout_directory(path, [(image, (name,) if name else ())], umask, report)[0]
     if transport == "dir":
-        with with_umask(umask):
-            sink = DirectorySink(path)
-            try:
-                return write_dir.write(sink, image, report)
-            finally:
-                sink.close()
+        with with_umask(umask), DirectorySink(path) as sink:
+            return write_dir.write(sink, image, report)
     with new_file(path, umask) as fd:
         if transport == "oci-archive":
             return write_layout_archive(fd, path, [(image, (name,) if name else image.names)], report)[0]
@@ -64,17 +60,13 @@ Named = tuple[Outgoing | OutgoingIndex, tuple[str, ...]]
 
 def write_layout_directory(path: str, images: list[Named], umask: int, report: Report) -> list[str]:
     """Add images, each under its names, to the OCI layout in directory ``path``; their digests there."""
-    with with_umask(umask):
-        sink = DirectorySink(path)
-        try:
-            if sink.names() and sink.read("oci-layout", 4096) is None:
-                raise RootlessError(
-                    f"cannot write {path}: it holds other files than those of an image layout",
-                    "choose an empty directory",
-                )
-            return _write_layout(LayoutWriter(sink, sink.read("index.json", oci.MAX_DOCUMENT), path), images, report)
-        finally:
-            sink.close()
+    with with_umask(umask), DirectorySink(path) as sink:
+        if sink.names() and sink.read("oci-layout", 4096) is None:
+            raise RootlessError(
+                f"cannot write {path}: it holds other files than those of an image layout",
+                "choose an empty directory",
+            )
+        return _write_layout(LayoutWriter(sink, sink.read("index.json", oci.MAX_DOCUMENT), path), images, report)
 
 
 def write_layout_archive(fd: int, where: str, images: list[Named], report: Report) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rootless.engine.images.kinds import as_kind
 from rootless.errors import RootlessError
 from storage import jsonfast, oci
 from storage.errors import DamagedError, StorageError, os_error
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
     from storage.store import Store
 
 _CHUNK = 1 << 20
-_SAME_LAYER = (
-    (oci.LAYER, oci.DOCKER_LAYER), (oci.LAYER_GZIP, oci.DOCKER_LAYER_GZIP),
-    (oci.LAYER_ZSTD, "application/vnd.docker.image.rootfs.diff.tar.zstd"),
-)  # fmt: skip
 
 class Stream(Protocol):
     """Bytes in order, as an open binary file gives them."""
@@ -134,12 +131,6 @@ def of_store(store: Store, image: Image, names: tuple[str, ...] = ()) -> Outgoin
         return os.fdopen(fd, "rb", buffering=0)
 
     return Outgoing(manifest, image.media_type, config, names, open_blob, store.layers.archive_size)
-
-
-def as_kind(layer: Descriptor, docker: bool) -> Descriptor:
-    """The layer under the media type that manifests of the format use."""
-    known_types = dict(_SAME_LAYER) if docker else {other: own for own, other in _SAME_LAYER}
-    return {**layer, "mediaType": known_types.get(layer["mediaType"], layer["mediaType"])}
 
 
 def converted(image: Outgoing, docker: bool) -> Outgoing:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rootless.engine.images.transports.outgoing import Outgoing, Stream, as_kind
+from rootless.engine.images.kinds import as_kind
+from rootless.engine.images.transports.outgoing import Outgoing, Stream
 from storage import jsonfast, oci
 from storage.archive.limits import Limits
 from storage.archive.stream import Ahead, compression, decoded

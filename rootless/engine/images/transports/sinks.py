@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Protocol
 
 from rootless.engine.outfile import cannot_write
@@ -31,20 +33,30 @@ class Sink(Protocol):
 
 
 class DirectorySink:
-    """The files of a directory, which is made if it is missing. Links in it are replaced, never followed."""
+    """The files of a directory, which is made if it is missing. Links in it are replaced, never followed.
+
+    To be used as a context manager: a directory that was made is gone when that is left by an error.
+    """
 
     def __init__(self, path: str) -> None:
         """Raises RootlessError if there is no such directory and none can be made."""
         self.path = path
+        self._made = not os.path.lexists(path)
         try:
             os.makedirs(path, exist_ok=True)
             self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise self._failure(path, error) from None
 
-    def close(self) -> None:
-        """Let go of the directory."""
+    def __enter__(self) -> DirectorySink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         os.close(self._fd)
+        if error is not None and self._made:
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def names(self) -> list[str]:
         """What is in the directory itself."""

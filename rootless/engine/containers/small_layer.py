@@ -1,0 +1,92 @@
+"""The layer of a container with few changes, made by one process in the user namespace: archive, blob and tree.
+
+The archive is held in memory. Loaded is only what a few files need, and while the namespace is being made.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from rootless.linux.libc import getrlimit, setrlimit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rootless.engine.containers.stack import Stack
+    from rootless.engine.context import Engine
+    from rootless.engine.images.layerfile import LayerFile
+
+LARGEST = 16 << 20
+"""Bytes of an archive that is held in memory."""
+_FSIZE = 1  # RLIMIT_FSIZE of setrlimit(2)
+_GZIP = 31  # zlib's windowBits for a gzip stream
+
+
+def load() -> None:
+    """Load what :func:`make` needs."""
+    import hashlib
+    import zlib
+
+    from rootless.engine.images import layerfile
+    from rootless.security import confine
+    from storage import layers_unpack
+
+    del hashlib, zlib, layerfile, confine, layers_unpack
+
+
+def make(engine: Engine, stack: Stack, path: str, below: list[str], packed: Callable[[], None]) -> bytes:
+    """Called in the user namespace: what :func:`read` takes; empty if the archive is too large.
+
+    Raises RootlessError, StorageError, OSError.
+    """
+    import hashlib
+    import zlib
+
+    from rootless.engine.images.layerfile import write_changes
+    from rootless.security.confine import prepare_unpacker, unpacker
+    from storage import atomic, layers_unpack
+    from storage.archive.limits import Limits
+
+    memory = os.memfd_create("layer")
+    soft, hard = getrlimit(_FSIZE)
+    setrlimit(_FSIZE, min(LARGEST, soft), hard)
+    try:
+        odd = write_changes(stack, memory)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            return b""
+        raise
+    finally:
+        setrlimit(_FSIZE, soft, hard)
+    packed()
+    data = os.pread(memory, LARGEST, 0)
+    diff_id = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    squeeze = zlib.compressobj(1, zlib.DEFLATED, _GZIP)
+    blob = squeeze.compress(data) + squeeze.flush()
+    atomic.write_new(path, blob, durable=False)
+    if engine.layers.missing([diff_id]):
+        prepare_unpacker()
+        limits = Limits(bytes=engine.config.max_layer_size) if engine.config.max_layer_size else Limits()
+        layers_unpack.unpack(
+            engine.store.layout,
+            [layers_unpack.LayerSource(diff_id, f"/proc/self/fd/{memory}")],
+            [*below, diff_id],
+            in_userns=lambda run: run(),
+            confine=unpacker,
+            limits=limits,
+        )
+    return f"{diff_id} sha256:{hashlib.sha256(blob).hexdigest()} {len(blob)}\n".encode() + odd
+
+
+def read(engine: Engine, answer: bytes, path: str) -> LayerFile | None:
+    """The layer that :func:`make` has made, and told of what it left out; None if it has not."""
+    if not answer:
+        return None
+    from rootless.engine.images.layerfile import LayerFile, tell_odd
+
+    head, _, odd = answer.partition(b"\n")
+    diff_id, digest, size = head.decode().split()
+    tell_odd(engine, odd.decode("utf-8", "surrogateescape").split("\0"))
+    return LayerFile(path, digest, int(size), diff_id)
