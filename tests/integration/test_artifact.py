@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from storage.index import encode
+from tests.support import schemas
 from tests.support.cli import Cli
 from tests.support.registry import Registry
 
@@ -48,9 +49,11 @@ def test_an_artifact_is_an_oci_manifest_and_no_image(cli: Cli, files: tuple[Path
     assert manifest["artifactType"] == "application/x-model"
     assert manifest["config"]["mediaType"] == "application/vnd.oci.empty.v1+json"
     assert [(each["mediaType"], each["size"], each["annotations"]) for each in manifest["layers"]] == [
-        ("text/plain; charset=utf-8", 11, {"k": "v", TITLE: "README.md"}),
+        ("text/plain", 11, {"k": "v", TITLE: "README.md"}),
         ("application/octet-stream", 300_000, {"k": "v", TITLE: "model.bin"}),
     ]
+    assert list(schemas.problems(manifest, schemas.MANIFEST)) == []
+    assert "not a media type" in cli.fails(125, "artifact", "add", "--type", "text/plain; x", "odd", str(files[0]))
     assert cli.ok("images", "-aq") == ""
     assert cli.run("image", "exists", "model").returncode == 1
     assert "300 kB" in cli.ok("artifact", "ls")

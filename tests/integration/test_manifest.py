@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.registry import layer
+from tests.support import schemas
 from tests.support.cli import Cli
 from tests.support.images import Layout
 from tests.support.registry import Registry
@@ -85,6 +86,7 @@ def test_what_is_said_of_an_entry_can_be_changed(cli: Cli, layout: Path) -> None
     platform = {"architecture": "arm64", "os": "linux", "variant": "v8", "os.features": ["a", "b"], "os.version": "1"}
     assert index["manifests"][0]["platform"] == platform
     assert index["annotations"] == {"own": "1"}
+    assert list(schemas.problems(index, schemas.INDEX)) == []
     assert index["subject"]["digest"] == entry["digest"]
     assert "--index" in cli.fails(125, "manifest", "annotate", "--index", "--arch", "arm", "said")
     assert "not in the image list" in cli.fails(125, "manifest", "annotate", "said", "sha256:" + "0" * 64)

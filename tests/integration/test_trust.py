@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.registry import CONFIG, MANIFEST, layer
-from tests.support import signing
+from tests.support import schemas, signing
 from tests.support.cli import Cli, new_cli
 from tests.support.images import Layout
 from tests.support.registry import Registry
@@ -354,6 +354,8 @@ def test_push_signs_with_a_key_of_cosign(place: Place, sigstore: Path, tmp_path:
     tag = digest_in(place.layout, "good").replace(":", "-") + ".sig"
     manifest = json.loads(place.get(f"manifests/{tag}"))
     assert [len(manifest["layers"]), manifest["config"]["mediaType"]] == [2, CONFIG]
+    config = json.loads(place.get(f"blobs/{manifest['config']['digest']}"))
+    assert list(schemas.problems(config, schemas.CONFIG)) == []
     for described in manifest["layers"]:
         signature = base64.b64decode(described["annotations"]["dev.cosignproject.cosign/signature"])
         (tmp_path / "signature").write_bytes(signature)

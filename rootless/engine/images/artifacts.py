@@ -34,6 +34,9 @@ _MAGIC = (
 )  # fmt: skip
 
 
+_TYPE_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$&-^_.+")
+
+
 class Parts(NamedTuple):
     """What the manifest of an artifact is made of beside its files; empty: it is left out, or the default."""
 
@@ -69,6 +72,9 @@ def add(engine: Engine, name: str, paths: Sequence[str], values: Values) -> Arti
         raise NotFoundError(f"{full}: artifact does not exist", "leave out --append to make it")
     _check_titles(known if append else None, paths)
     annotations = annotations_of(values.get("annotation") or [])
+    for key in ("type", "file_type"):
+        if values.get(key):
+            check_type(values[key], f"--{key.replace('_', '-')}")
     with gc.adding(store.layout):
         layers = [stored_file(store, path, values.get("file_type") or "", annotations) for path in paths]
         if append and known is not None:
@@ -141,7 +147,16 @@ def _type_of(beginning: bytes) -> str:
         if beginning.startswith(magic):
             return media_type
     binary = any(byte < 32 and byte not in (9, 10, 12, 13, 27) for byte in beginning)
-    return "application/octet-stream" if binary else "text/plain; charset=utf-8"
+    return "application/octet-stream" if binary else "text/plain"
+
+
+def check_type(media_type: str, flag: str) -> str:
+    """Return a media type that manifests may hold (RFC 6838, 4.2: no parameters). Raises UsageError."""
+    kind, slash, name = media_type.partition("/")
+    parts = (kind, name)
+    if not slash or not all(0 < len(part) <= 127 and part[0].isalnum() and set(part) <= _TYPE_CHARS for part in parts):
+        raise UsageError(f"cannot use {flag} {media_type[:80]!r}: it is not a media type", "for example text/plain")
+    return media_type
 
 
 def make(store: Store, layers: Sequence[Descriptor], parts: Parts) -> Descriptor:
@@ -295,6 +310,9 @@ def of_files(engine: Engine, paths: Sequence[str], values: Values) -> Descriptor
     Call it with ``gc.adding`` held. Raises UsageError, RootlessError, StorageError.
     """
     store = engine.store
+    for key in ("artifact_type", "artifact_layer_type", "artifact_config_type"):
+        if values.get(key):
+            check_type(values[key], f"--{key.replace('_', '-')}")
     kind = values.get("artifact_layer_type") or ""
     title = not values.get("artifact_exclude_titles")
     layers = [stored_file(store, path, kind, title=title) for path in paths]

@@ -181,7 +181,9 @@ def entry_for(image: Image) -> Entry:
 
 
 def _described(digest: str, size: int, media_type: str, config: Mapping[str, Any]) -> Descriptor:
-    platform: Any = {"architecture": config.get("architecture", ""), "os": config.get("os", "")}
+    if not (config.get("architecture") and config.get("os")):
+        return {"mediaType": media_type, "digest": digest, "size": size}
+    platform: Any = {"architecture": config["architecture"], "os": config["os"]}
     for key in ("variant", "os.version", "os.features"):
         if config.get(key):
             platform[key] = config[key]
@@ -298,8 +300,9 @@ def described(entry: Entry, values: Values) -> Entry:
         if values.get(key):
             platform[field] = list(values[key])
     if platform:
-        given = {key: value for key, value in platform.items() if value}
-        descriptor["platform"] = {"architecture": "", "os": "", **given}
+        descriptor["platform"] = {key: value for key, value in platform.items() if value}
+        if not (platform.get("architecture") and platform.get("os")):
+            raise UsageError("cannot put down half a platform", "give both --os and --arch")
     if values.get("annotation"):
         descriptor["annotations"] = {**descriptor.get("annotations", {}), **annotations_of(values["annotation"])}
     return Entry(descriptor, entry.source)

@@ -180,7 +180,7 @@ def _attach(target: Target, digest: str, signed: bytes, signature: str) -> None:
     layers.append(layer)
     config = jsonfast.dumps(
         {
-            "architecture": "", "os": "", "config": {}, "history": [],
+            "architecture": "unknown", "os": "unknown", "config": {},
             "rootfs": {"type": "layers", "diff_ids": [each["digest"] for each in layers]},
         }
     ).encode("ascii")  # fmt: skip
