@@ -295,8 +295,8 @@ COMMANDS: dict[str, Entry] = {
         "--all": "bool", "-a": "--all", "--force": "bool", "-f": "--force",
     }),
     "image prune": ("images:prune", True, 0, 0, {
-        "--all": "bool", "-a": "--all", "--build-cache": "bool", "--force": "bool", "-f": "--force",
-        "--filter": "list",
+        "--all": "bool", "-a": "--all", "--build-cache": "bool", "--external": "bool", "--force": "bool",
+        "-f": "--force", "--filter": "list",
     }),
     "build": ("building:build", True, 0, 1, {
         "--file": "csv", "-f": "--file", "--build-arg": "list", "--build-arg-file": "list", "--build-context": "list",

@@ -213,6 +213,7 @@ def prune(values: Values, args: list[str], global_values: Values) -> int:
     from rootless.engine.images.removal import prune as prune_images
 
     what = "images without at least one container" if values.get("all") else "dangling images"
+    what += ", and those of containers of other programs" if values.get("external") else ""
     caches = ", and what RUN --mount=type=cache has kept" if values.get("build_cache") else ""
     if not confirmed(f"WARNING! This command removes all {what}{caches}.", values.get("force")):
         return 0

@@ -187,6 +187,7 @@ COMMANDS = (
         (
             flag("--all", "-a", help="Also those that no container uses."),
             flag("--build-cache", help="Also what RUN --mount=type=cache has kept."),
+            flag("--external", help="Also those of containers that other programs made; no such are in this store."),
             FORCE_PRUNE,
             PRUNE_FILTER,
         ),
