@@ -126,9 +126,9 @@ class Digest(str):
     @classmethod
     def of(cls, data: bytes) -> Digest:
         """The sha256 digest of ``data``."""
-        from hashlib import sha256
+        from storage.sha256 import hexdigest
 
-        return cls(f"sha256:{sha256(data).hexdigest()}")
+        return cls(f"sha256:{hexdigest(data)}")
 
 
 def _fail(what: str, why: str) -> InvalidDocumentError:

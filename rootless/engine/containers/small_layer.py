@@ -26,14 +26,13 @@ _GZIP = 31  # zlib's windowBits for a gzip stream
 
 def load() -> None:
     """Load what :func:`make` needs."""
-    import hashlib
     import zlib
 
     from rootless.engine.images import layerfile
     from rootless.security import confine
-    from storage import layers_unpack
+    from storage import layers_unpack, sha256
 
-    del hashlib, zlib, layerfile, confine, layers_unpack
+    del zlib, layerfile, confine, layers_unpack, sha256
 
 
 def make(engine: Engine, stack: Stack, path: str, below: list[str], packed: Callable[[], None]) -> bytes:
@@ -41,13 +40,13 @@ def make(engine: Engine, stack: Stack, path: str, below: list[str], packed: Call
 
     Raises RootlessError, StorageError, OSError.
     """
-    import hashlib
     import zlib
 
     from rootless.engine.images.layerfile import write_changes
     from rootless.security.confine import prepare_unpacker, unpacker
     from storage import atomic, layers_unpack
     from storage.archive.limits import Limits
+    from storage.sha256 import hexdigest
 
     memory = os.memfd_create("layer")
     soft, hard = getrlimit(_FSIZE)
@@ -62,7 +61,7 @@ def make(engine: Engine, stack: Stack, path: str, below: list[str], packed: Call
         setrlimit(_FSIZE, soft, hard)
     packed()
     data = os.pread(memory, LARGEST, 0)
-    diff_id = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    diff_id = f"sha256:{hexdigest(data)}"
     squeeze = zlib.compressobj(1, zlib.DEFLATED, _GZIP)
     blob = squeeze.compress(data) + squeeze.flush()
     atomic.write_new(path, blob, durable=False)
@@ -77,7 +76,7 @@ def make(engine: Engine, stack: Stack, path: str, below: list[str], packed: Call
             confine=unpacker,
             limits=limits,
         )
-    return f"{diff_id} sha256:{hashlib.sha256(blob).hexdigest()} {len(blob)}\n".encode() + odd
+    return f"{diff_id} sha256:{hexdigest(blob)} {len(blob)}\n".encode() + odd
 
 
 def read(engine: Engine, answer: bytes, path: str) -> LayerFile | None:
