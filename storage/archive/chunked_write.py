@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from storage.archive import tar_reader as tar
 from storage.archive.chunked_tap import Reader, Tap
 from storage.archive.limits import Limits
 from storage.archive.stream import LayerStream, Source
+from storage.errors import StorageError
 
 CHUNK = 1 << 20
 """Bytes of a file's content in one frame, at most."""
@@ -53,16 +54,24 @@ class Layer(NamedTuple):
     annotations: dict[str, str]
 
 
-def convert(source: Source, target: int, *, level: int = LEVEL, limits: Limits | None = None) -> Layer:
+class OtherFramesError(StorageError):
+    """The blob does not become the one that was expected."""
+
+
+def convert(
+    source: Source, target: int, *, level: int = LEVEL, limits: Limits | None = None,
+    ends: Container[int] | None = None,
+) -> Layer:  # fmt: skip
     """Write the layer ``source``, compressed in any way or not at all, to the descriptor ``target``.
 
+    ``ends``: where frames of the expected blob end; raises OtherFramesError at the first batch that ends elsewhere.
     What the table cannot say (names that are not UTF-8, sparse files, global headers) leaves it out: the blob is then
     zstd like any other. Raises StorageError for a broken archive, OSError.
     """
     limits = limits or Limits()
     stream = LayerStream(source, limits)
     try:
-        writer = _Writer(stream, target, level, limits)
+        writer = _Writer(stream, target, level, limits, ends)
         writer.run()
     finally:
         stream.close()
@@ -72,7 +81,9 @@ def convert(source: Source, target: int, *, level: int = LEVEL, limits: Limits |
 class _Writer:
     """The state of one conversion."""
 
-    def __init__(self, chunks: Iterable[bytes], target: int, level: int, limits: Limits) -> None:
+    def __init__(
+        self, chunks: Iterable[bytes], target: int, level: int, limits: Limits, ends: Container[int] | None
+    ) -> None:
         self.hash = hashlib.sha256()
         self.size = 0
         self.annotations: dict[str, str] = {}
@@ -80,7 +91,7 @@ class _Writer:
         self._level = level
         self._tap = Tap(chunks)
         self._reader = Reader(self._tap, limits)
-        self._frames = _Frames(level, self._put)
+        self._frames = _Frames(level, self._put, ends)
         self._between: list[bytes] = []  # the contents of two files
         self._entries: list[dict[str, Any]] = []
         self._plain = False  # there will be no table
@@ -222,8 +233,9 @@ class _Writer:
 class _Frames:
     """Compresses in threads, a batch at a time, and hands the frames to ``put`` in their order."""
 
-    def __init__(self, level: int, put: Callable[[bytes], None]) -> None:
+    def __init__(self, level: int, put: Callable[[bytes], None], ends: Container[int] | None) -> None:
         self._level = level
+        self._ends = ends
         self._put = put
         self._most = 2 * len(os.sched_getaffinity(0))
         self._pool = ThreadPoolExecutor(self._most // 2)
@@ -269,6 +281,8 @@ class _Frames:
             if written is not None:
                 written(self._offset, self._offset + len(data), digest)
             self._offset += len(data)
+        if self._ends is not None and self._offset not in self._ends:
+            raise OtherFramesError("cannot make the same layer: another program, or another level, compressed it")
 
 
 class _TarSplit:

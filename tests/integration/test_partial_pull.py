@@ -167,6 +167,21 @@ def test_another_level_of_compression_has_nothing_in_common(site: Site) -> None:
     assert sent < len(site.fake.blobs[two]) * 1.2
 
 
+@pytest.mark.parametrize(("level", "most"), [(3, 0.2), (9, 1.3)])
+def test_an_archive_that_the_store_has_is_not_fetched_in_another_compression(
+    tmp_path: Path, level: int, most: float
+) -> None:
+    """Of a base image that was pulled with gzip only the table is fetched, if this program compressed the other one."""
+    with FakeRegistry() as fake:
+        site = Site(fake, tmp_path)
+        fake.add_image("app", [archive(tree())], tag="gzip")
+        site.have("gzip")
+        two = put(fake, tmp_path, "two", tree(), level=level)
+        sent, _ = site.fetch(two)
+        assert sent < most * len(fake.blobs[two])
+        assert pulling.partial(site.store) == []
+
+
 def test_damage_of_the_own_blob_costs_the_whole_blob_and_nothing_else(site: Site) -> None:
     path = Path(site.store.blobs.path(site.one))
     blob = bytearray(path.read_bytes())

@@ -168,7 +168,8 @@ class _Fetcher:
             if any(chunked.annotation(layer.get("annotations", {}), chunked.CHECKSUM) for layer in missing):
                 from rootless.engine.images.partial import Partial
 
-                partial = stack.enter_context(Partial(self._store, self._sources[0], missing))
+                diff_ids = {str(layer["digest"]): layer["diff_id"] for layer in message["layers"]}
+                partial = stack.enter_context(Partial(self._store, self._sources[0], missing, diff_ids))
                 transfers = partial.transfers(downloader, lambda text: send({"kind": "note", "text": text}))
             downloader.run(
                 [

@@ -10,9 +10,11 @@ So nothing that comes after a download knows of this.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from rootless.engine.images import remade
+from rootless.engine.images.remade import RemadeTransfer
 from rootless.registry.client import Registry
 from rootless.registry.download import Transfer
 from rootless.registry.errors import RegistryError
@@ -38,36 +40,53 @@ _WRONG = 16  # blobs are of different programs if so many of their common pieces
 class Partial:
     """The layers of one image that are better fetched in parts. A context manager, to be left when they are there."""
 
-    def __init__(self, store: Store, source: Registry, layers: Iterable[Descriptor]) -> None:
-        """Ask ``source`` for the tables of those of ``layers`` that have one, if the store has any such layer."""
+    def __init__(
+        self, store: Store, source: Registry, layers: Iterable[Descriptor], diff_ids: Mapping[str, str]
+    ) -> None:
+        """Ask ``source`` for the tables of those of ``layers`` that have one, if the store has something to offer.
+
+        ``diff_ids``: of the layers, by their digests.
+        """
         self._segments: dict[str, list[Segment]] = {}
+        self._remade: dict[str, tuple[str, list[Piece]]] = {}
+        self._tmp = store.layout.tmp
         self._open: list[int] = []
         wanted = {layer["digest"]: layer for layer in layers if _is_chunked(layer) and layer["size"] >= SMALLEST}
         if not wanted:
             return
         mine = list(_own_blobs(store, wanted))
-        if not mine:
+        same = remade.archives(store, (diff_ids[digest] for digest in wanted))
+        if not mine and not same:
             return
         found: dict[str, _Remote] = {}
         budget = _MOST_MEMORY
         for digest, layer in wanted.items():
+            if not mine and diff_ids[digest] not in same:
+                continue
             where = chunked_table.positions(layer.get("annotations", {}), layer["size"])
             if where is not None and where.tail * 2 >= layer["size"] and where.memory <= budget:
                 budget -= where.memory
                 remote = _table(source, layer, where)
                 if remote is not None:
                     found[digest] = remote
-        if found:
+                    path = same.get(diff_ids[digest])
+                    if path and remade.may_be_ours(remote.tail[chunked.FRAME_HEADER :]):
+                        self._remade[digest] = path, remote.pieces
+        if found and mine:
             self._compare(mine, found)
 
     def transfers(self, downloader: Downloader, tell: Callable[[str], None]) -> dict[str, Transfer]:
         """How to fetch those layers, by their digests. ``tell`` gets a line for the user about each."""
         for digest, segments in self._segments.items():
             here = sum(part.end - part.start for part in segments if part.fd >= 0)
-            tell(f"layer {digest[7:19]}: {here / 1e6:.1f} of {segments[-1].end / 1e6:.1f} MB are in other layers")
-        return {
+            if digest not in self._remade:
+                tell(f"layer {digest[7:19]}: {here / 1e6:.1f} of {segments[-1].end / 1e6:.1f} MB are in other layers")
+        found: dict[str, Transfer] = {
             digest: PartialTransfer(segments, downloader.step) for digest, segments in self._segments.items()
         }
+        for digest, (path, pieces) in self._remade.items():
+            found[digest] = RemadeTransfer(path, pieces, self._tmp, downloader.step, found.get(digest))
+        return found
 
     def __enter__(self) -> Partial:
         return self
@@ -123,11 +142,11 @@ def _own_blobs(store: Store, without: Iterable[str]) -> Iterator[tuple[str, Desc
 class _Remote:
     """A layer at the registry: its pieces, and its end, which is here."""
 
-    __slots__ = ("_tail", "pieces")
+    __slots__ = ("pieces", "tail")
 
     def __init__(self, pieces: list[Piece], tail: bytes) -> None:
         self.pieces = pieces
-        self._tail = tail
+        self.tail = tail
 
     def segments(self, here: dict[tuple[bytes, int], tuple[int, int]]) -> Iterator[Segment]:
         """The whole blob, with the pieces that are ``here``: key and length → (descriptor, offset)."""
@@ -135,7 +154,7 @@ class _Remote:
             fd, at = here.get((piece.key, piece.end - piece.start), (-1, 0))
             yield Segment(piece.start, piece.end, fd, at)
         at = self.pieces[-1].end if self.pieces else 0
-        yield Segment(at, at + len(self._tail), data=self._tail)
+        yield Segment(at, at + len(self.tail), data=self.tail)
 
 
 def _table(source: Registry, layer: Descriptor, where: Positions) -> _Remote | None:
