@@ -322,6 +322,7 @@ def agent(key: Path, tmp_path: Path) -> Iterator[str]:
 
 
 
+@pytest.mark.needs("ssh-agent")
 def test_agents(cli: Cli, context: Path, key: Path, agent: str) -> None:
     """ssh-add is that of the machine, at whose root the socket stands in for a file."""
     comment = key.with_suffix(".pub").read_text().split()[2]

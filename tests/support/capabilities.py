@@ -339,6 +339,11 @@ def _skopeo() -> Finding:
     return _program("skopeo", "--version")
 
 
+@_capability("ssh-agent", "builds whose commands use an ssh agent")
+def _ssh_agent() -> Finding:
+    return _try("ssh-agent", "sh", "-c", "ssh-add -l; test $? = 1", detail="works")
+
+
 @_capability("gpg", "making and verifying OpenPGP signatures")
 def _gpg() -> Finding:
     return _program("gpgv", "--version") if shutil.which("gpg") else _program("gpg", "--version")
