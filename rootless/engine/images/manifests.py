@@ -17,10 +17,10 @@ from rootless.errors import NotFoundError, RootlessError, UsageError
 from storage import gc, oci, reference
 from storage.errors import StorageError
 from storage.image_lists import ImageList
+from storage.images import Image
 
 if TYPE_CHECKING:
     from rootless.engine.context import Engine
-    from storage.images import Image
     from storage.oci import Descriptor, Index
 
     Values = Mapping[str, Any]
@@ -193,8 +193,8 @@ def _described(digest: str, size: int, media_type: str, config: Mapping[str, Any
 def instance(engine: Engine, name: str, values: Values) -> Image | None:
     """The image in the list ``name`` for the platform of ``values`` (this machine's, unless the user names one).
 
-    None: there is no such list, or the image is not in the store. An image that nothing but the list keeps becomes an
-    image without a name. Raises RootlessError if the list has none for the platform.
+    None: there is no such list, or the image is not in the store. An image that nothing but the list keeps has no entry
+    among the images. Raises RootlessError if the list has none for the platform.
     """
     found = engine.store.lists.find(name)
     if found is None:
@@ -202,20 +202,25 @@ def instance(engine: Engine, name: str, values: Values) -> Image | None:
     return image_of(engine, choose(found.document, wanted(values), _shown(found)))
 
 
-def place_of(engine: Engine, name: str, values: Values) -> str:
-    """Where the image in the list ``name`` for a platform is (see ``instance``): its id, or REPOSITORY@DIGEST.
+def resolve(engine: Engine, name: str, values: Values) -> tuple[Image | None, str]:
+    """The image in the list ``name`` to make a container of (see ``instance``), and what to pull if it does not do.
 
-    Without such a list ``name`` itself. Raises RootlessError if the list has none for the platform.
+    One that has all its layers becomes an image of the store, without a name. Raises RootlessError.
     """
     found = engine.store.lists.find(name)
     if found is None:
-        return name
+        return None, name
     entry = choose(found.document, wanted(values), _shown(found))
     image = image_of(engine, entry)
+    if image is not None:
+        recorded = engine.store.images.index.with_digest(image.digest)
+        if not recorded and not engine.layers.missing(image.diff_ids):
+            image = engine.store.images.add(image.digest, entry["size"], image.media_type, [])
+        return image, name
     source = found.source(entry["digest"])
-    if image is None and not source:
+    if not source:
         raise RootlessError(f"cannot use {_shown(found)}: its image {entry['digest']} is not in the store any more")
-    return image.id if image is not None else f"{source}@{entry['digest']}"
+    return None, f"{source}@{entry['digest']}"
 
 
 def image_of(engine: Engine, entry: Descriptor) -> Image | None:
@@ -227,7 +232,8 @@ def image_of(engine: Engine, entry: Descriptor) -> Image | None:
     if not all(blobs.has(part["digest"], part["size"]) for part in (manifest["config"], *manifest["layers"])):
         return None
     known = next((each for each in engine.store.images.list() if each.digest == entry["digest"]), None)
-    return known or engine.store.images.add(entry["digest"], entry["size"], entry["mediaType"], [])
+    descriptor: Descriptor = {"mediaType": entry["mediaType"], "digest": entry["digest"], "size": entry["size"]}
+    return known or Image(engine.store.images, descriptor, [])
 
 
 def look_up(engine: Engine, name: str, values: Values) -> list[Entry]:

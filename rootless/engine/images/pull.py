@@ -35,6 +35,10 @@ def pull(engine: Engine, name: str, values: Values, progress: Progress | None = 
     check_policy(policy, "--policy")
     _keep_secret(values)
     kept = None if _is_local(name) else engine.store.images.find(name.removeprefix("docker://"))
+    if kept is None and policy in ("missing", "never") and not _is_local(name):
+        from rootless.engine.images.manifests import instance
+
+        kept = instance(engine, name, values)
     shown = progress or Progress()
     if policy in ("missing", "never") and kept is not None and image_platform.wanted(values).accepts(kept.config):
         if _complete(engine, kept, shown):

@@ -28,10 +28,9 @@ def resolve(engine: Engine, name: str, pull_policy: str | None, values: Values) 
         if image is not None and _fits(engine, image, values):
             return image
         if image is None:
-            from rootless.engine.images.manifests import place_of
+            from rootless.engine.images import manifests
 
-            name = place_of(engine, name, values)
-            image = engine.store.images.find(name)
+            image, name = manifests.resolve(engine, name, values)
             if image is not None and _fits(engine, image, values):
                 return image
         if policy == "never" and image is None:

@@ -18,6 +18,7 @@ from rootless.errors import UsageError
 from storage.work import WorkDirectory
 
 if TYPE_CHECKING:
+    from storage.image_lists import ImageList
     from storage.images import Image
 
 FORMATS = ("docker-archive", "oci-archive", "docker-dir", "oci-dir")
@@ -110,7 +111,7 @@ def _chosen(engine: Engine, names: list[str], several: bool) -> list[Outgoing]:
     found: dict[str, Outgoing] = {}
     for name in names if several else names[:1]:
         image = image_names.find(engine, name)
-        called = _called(image, name)
+        called = _called(image_names.find_named(engine, name), name)
         if not several:
             called += [image_names.local_name(tag) for tag in names[1:]]
         earlier = found[image.digest].names if image.digest in found else ()
@@ -118,7 +119,7 @@ def _chosen(engine: Engine, names: list[str], several: bool) -> list[Outgoing]:
     return list(found.values())
 
 
-def _called(image: Image, name: str) -> list[str]:
+def _called(image: Image | ImageList, name: str) -> list[str]:
     """The full name that ``name`` means; none for an id, or for a digest, which is no name in an archive."""
     if image.id.startswith(name.removeprefix("sha256:")) or "@" in name:
         return []
