@@ -125,10 +125,11 @@ class Stage:
     def _copy(self, state: State, step: model.Copy | model.Add) -> State:
         from rootless.build import copy
 
-        reads = {"files": copy.digest(self._job, state, step)}
+        files = copy.digest(self._job, state, step)
         return self._layered(
-            state, step, COMMENT + step.origin.text, reads, lambda: copy.copy_step(self._job, state, step)
-        )
+            state, step, COMMENT + step.origin.text, {"files": files}, lambda: copy.copy_step(self._job, state, step),
+            holds=lambda: copy.digest(self._job, state, step) == files,
+        )  # fmt: skip
 
     def _workdir(self, state: State, step: model.Workdir) -> State:
         from rootless.build.workdir import make_directory
@@ -141,9 +142,12 @@ class Stage:
 
     def _layered(
         self, state: State, step: Instruction, created_by: str, reads: Mapping[str, Any],
-        work: Callable[[], LayerFile | None],
+        work: Callable[[], LayerFile | None], *, holds: Callable[[], bool] = lambda: True,
     ) -> State:  # fmt: skip
-        """The state with the layer that ``work`` makes, if it makes one, or made before."""
+        """The state with the layer that ``work`` makes, if it makes one, or made before.
+
+        ``holds``: whether what the step reads is what it was; else what was made is not kept for the next build.
+        """
         key = self._key(state, step, reads)
         found = self._cache.find_layer(key, state)
         if found is not None:
@@ -156,7 +160,8 @@ class Stage:
         else:
             layer = layers.keep(self._job.engine, file, state.diff_ids)
             after = state._replace(layers=(*state.layers, layer), history=(*state.history, entry))
-        self._cache.keep_layer(key, state, after)
+        if holds():
+            self._cache.keep_layer(key, state, after)
         return after
 
     # Steps that change the configuration alone.

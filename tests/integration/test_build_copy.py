@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -393,3 +394,28 @@ def test_repositories(cli: Cli, context: Path, repository: str) -> None:
     assert "b/.git/HEAD" in names(cli, "copied") and "b/sub" not in names(cli, "copied")
     assert "no branch, tag or commit" in cli.fails(125, "build", f"{repository}#none")
     assert "not 0000000" in refused(cli, context, f"ADD --checksum=0000000 {repository} /a/")
+
+
+def test_a_context_that_changes_during_the_build(cli: Cli, context: Path) -> None:
+    """What was made of other files than those by which the step was looked up is not taken for a step of these."""
+    path = context / "d" / "z.txt"
+    path.write_text("before\n")
+    (context / "d" / "a-large").write_bytes(os.urandom(48 << 20))
+    file = context.parent / "Containerfile"
+    file.write_text("FROM scratch\nCOPY d /to/\n")
+    words = ("build", "-q", "-f", str(file), "-t", "copied", str(context))
+    for _ in range(5):
+        path.write_text("before\n")
+        running = cli.popen(*words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while running.poll() is None and not list(cli.data.glob("tmp/*/copied-*")):
+            time.sleep(0.002)
+        path.write_text("changed during the build\n")  # while the large file, which comes first, is compressed
+        assert running.wait(60) == 0
+        if member(cli, "copied", "to/z.txt").size != len("before\n"):
+            break
+        (context / "d" / "b-another").write_text("so that the step is done again")
+    else:
+        pytest.fail("the file was never changed in time")
+    path.write_text("before\n")
+    cli.ok(*words)
+    assert member(cli, "copied", "to/z.txt").size == len("before\n")
