@@ -15,8 +15,10 @@ from storage import oci
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_REFUSED = {
-    "logfile": "redirect standard output instead",
+_ALWAYS = {
+    "rm": "the containers of steps are always removed",
+    "force_rm": "the containers of steps are always removed",
+    "load": "the image is always kept in the store: remove it with rootless rmi",
 }
 _LATEST = 253402300799  # seconds: the last of the year 9999, which RFC 3339 can name
 
@@ -63,9 +65,9 @@ class BuildOptions:
         self.inherits_labels = values.get("inherit_labels") is not False
         self.has_history = not values.get("omit_history")
         self.platforms = _platforms(values)
-        for key, hint in _REFUSED.items():
-            if values.get(key):
-                raise UsageError(f"--{key.replace('_', '-')} is not supported", hint)
+        for key, hint in _ALWAYS.items():
+            if values.get(key) is False:
+                raise UsageError(f"cannot use --{key.replace('_', '-')}=false", hint)
 
     def mtime(self, nanoseconds: int) -> int:
         """The time of change that a file with a given one has in a new layer."""

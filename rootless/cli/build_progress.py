@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import contextmanager
 
 from rootless.build.screen import Screen
 from rootless.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     Values = dict[str, Any]
@@ -29,8 +30,24 @@ def to_stdout(values: Values) -> bool:
     return any(output.to_stdout for output in parse(values["output"]))
 
 
-def for_user(values: Values) -> Screen:
-    """The screen that fits the options and where the output goes. Raises UsageError."""
+@contextmanager
+def shown(values: Values, umask: int) -> Iterator[Screen]:
+    """The screen that fits the options and where the output goes. Raises UsageError, RootlessError."""
+    if values.get("logfile"):
+        from rootless.engine.outfile import cannot_write, with_umask
+
+        try:
+            with with_umask(umask):
+                file = open(values["logfile"], "wb")  # noqa: SIM115 - it is closed below
+        except OSError as error:
+            raise cannot_write(values["logfile"], error) from None
+        with file:
+            yield PlainScreen(file.write, file.flush)
+        return
+    yield _for_user(values)
+
+
+def _for_user(values: Values) -> Screen:
     kind = values.get("progress") or "auto"
     if kind not in KINDS:
         raise UsageError(f"cannot use --progress {kind!r}", f"choose from: {', '.join(KINDS)}")

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 def build(values: Values, args: list[str], global_values: Values) -> int:
     """``build``: prints the steps and what they print, and last the ID of the image."""
     from rootless.build.build import build as build_image
-    from rootless.cli.build_progress import for_user, to_stdout
+    from rootless.cli.build_progress import shown, to_stdout
 
-    built = build_image(open_engine(global_values), values, args[0] if args else "", for_user(values))
+    engine = open_engine(global_values)
+    with shown(values, engine.store.caller_umask) as screen:
+        built = build_image(engine, values, args[0] if args else "", screen)
     if not to_stdout(values):
         render.line(built.images[-1].id)
     return 0
