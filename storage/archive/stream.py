@@ -186,7 +186,7 @@ def decoded(source: Source, first: bytes = b"") -> Iterator[bytes]:
 class Ahead:
     """Iterate over ``chunks``, which a thread makes while the caller works with those before.
 
-    What making them raises is raised here.
+    What making them raises is raised here. Where no thread can be had they are made by the caller.
     """
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
@@ -197,7 +197,12 @@ class Ahead:
         self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(_QUEUED)
         self._thread = threading.Thread(target=self._produce, daemon=True)
         self._abandoned = False
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # out of memory, or of processes
+            self._alone = True
+        else:
+            self._alone = False
 
     def _produce(self) -> None:
         try:
@@ -210,6 +215,9 @@ class Ahead:
             self._queue.put(error)
 
     def __iter__(self) -> Iterator[bytes]:
+        if self._alone:
+            yield from self._chunks
+            return
         while (item := self._queue.get()) is not None:
             if isinstance(item, BaseException):
                 raise item

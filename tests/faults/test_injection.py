@@ -78,10 +78,10 @@ CASES = {
         ("import", "-q", f"{SOURCES}/tree.tar", "localhost/imported"), effect=("image", "exists", "localhost/imported"),
         store=EMPTY,
     ),
-    "save": Case(("save", "-q", "-o", f"{SOURCES}/saved.tar", IMAGE)),
-    "save of a layout": Case(("save", "-q", "--format", "oci-dir", "-o", f"{SOURCES}/saved", IMAGE)),
+    "save": Case(("save", "-q", "-o", f"{SOURCES}/out/saved.tar", IMAGE)),
+    "save of a layout": Case(("save", "-q", "--format", "oci-dir", "-o", f"{SOURCES}/out/saved", IMAGE)),
     "load of a compressed archive": Case(("load", "-q", "-i", f"{SOURCES}/image.tgz"), effect=LOADED, store=EMPTY),
-    "volume export": Case(("volume", "export", "-o", f"{SOURCES}/v.tar", "v"), [("volume", "create", "v")]),
+    "volume export": Case(("volume", "export", "-o", f"{SOURCES}/out/v.tar", "v"), [("volume", "create", "v")]),
     "volume import": Case(("volume", "import", "v", f"{SOURCES}/tree.tar"), [("volume", "create", "v")]),
     "create": Case(CREATE, effect=C, undo=UNDO),
     "run --rm": Case(("run", "--rm", IMAGE, "true")),
@@ -285,6 +285,8 @@ def make_sources(directory: Path) -> Path:
     second = images.tar_of([images.directory("srv"), images.file("srv/second", b"second\n")])
     layout.add_image("latest", [layout.add_layer(tree), layout.add_layer(second)], {"Cmd": ["sh"]})
     shutil.make_archive(str(directory / "image"), "tar", directory / "layout")
+    (directory / "out").mkdir()
+    (directory / "out").chmod(0o777)  # for what is saved
     (directory / "image.tgz").write_bytes(gzip.compress((directory / "image.tar").read_bytes(), 1))
     return directory
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import zstandard
 
-from rootless.engine.images.transports import docker_archive, oci_layout
+from rootless.engine.images.transports import docker_archive, oci_layout, tar_split
 from rootless.engine.images.transports.files import TarFiles
 from storage.archive import pax
 from storage.archive.limits import Limits
-from storage.archive.stream import decoded
+from storage.archive.stream import compression, decoded
 from storage.archive.tar_reader import TarReader
 from tests.fuzz.targets.target import OURS, Target, packed
 from tests.support import layers
@@ -30,6 +30,7 @@ _TREE = [
     file("x" * 150, "y"), fifo("p"), file(".wh.gone"), layers.device("n", "c", 1, 3), file("l/../../up"),
 ]  # fmt: skip
 _SEED = layers.archive(_TREE)
+_BESIDE = tempfile.mkdtemp(prefix="fuzz-files-")
 _BASE = tempfile.mkdtemp(prefix="fuzz-trees-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
 
 
@@ -102,7 +103,51 @@ def saved_image(data: bytes) -> None:
             continue
 
 
+def image_archive(data: bytes) -> None:
+    """The archive that holds images: in a plain file, where members are skipped, it is what it is as a stream."""
+    data = with_sums(data)
+    found = []
+    for name, text in (("plain.tar", data), ("packed.tar", gzip.compress(data, 1))):
+        path = Path(_BESIDE, name)
+        path.write_bytes(text)
+        scratch = Path(_BESIDE, "scratch")
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        try:
+            with path.open("rb", buffering=0) as stream:
+                files = TarFiles(stream, "archive", str(scratch))
+                found.append({each: (files.target(each), files.compression(each)) for each in _MEMBERS})
+        except OURS:
+            found.append({})
+    assert found[0] == found[1] or compression(data[:6]) != "plain"
+
+
+def notes_of_an_archive(data: bytes) -> None:
+    """podman's notes of a layer's archive: no file but those of the layer is read."""
+    tree = Path(_BESIDE, "tree")
+    if not tree.exists():
+        (tree / "d").mkdir(parents=True)
+        (tree / "d/f").write_bytes(b"content")
+        (tree / "l").symlink_to("/etc/passwd")
+        (tree / "up").symlink_to("..")
+    directory_fd = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        made = b"".join(tar_split.archive(io.BytesIO(data), directory_fd))
+    finally:
+        os.close(directory_fd)
+    assert b"root:x:0:0" not in made or b"root:x:0:0" in data or b"cm9vd" in data
+
+
+_MEMBERS = ("a", "big", "link", "d/f", "manifest.json")
+_LARGE = layers.archive([file("a", "x"), file("big", "y" * 5000), symlink("link", "big"), file("d/f", "z")])
+
 TARGETS = (
+    Target(image_archive, [_SEED, _LARGE, layers.archive([file("a", "1"), file("a", "2")]), _LARGE[:2000]]),
+    Target(notes_of_an_archive, [
+        b'{"type":2,"payload":"AAAA"}\n{"type":1,"name":"d/f","size":7,"payload":"AAAAAAAAAAA="}\n',
+        b'{"type":1,"name":"l","size":5}', b'{"type":1,"name":"up/../../etc/passwd","size":5}',
+        b'{"type":1,"name_raw":"ZC9m","size":3}', gzip.compress(b'{"type":1,"name":"./d/f","size":7}'),
+    ]),
     Target(tar_headers, [_SEED, layers.archive([]), b"\0" * 1024]),
     Target(layer, [
         _SEED, layers.archive([symlink("a", "/"), file("a/x"), hardlink("b", "a/x"), file("a/.wh..wh..opq")])]),

@@ -65,13 +65,16 @@ def _lines(notes: Source) -> Iterator[bytes]:
 def _payload(text: object) -> bytes:
     try:
         return binascii.a2b_base64(text, strict_mode=True) if isinstance(text, str) else b""
-    except binascii.Error:
+    except ValueError:
         raise _broken("bytes are not in base64") from None
 
 
 def _name(entry: dict[str, object]) -> bytes:
     raw, name = entry.get("name_raw"), entry.get("name")
-    found = _payload(raw) if isinstance(raw, str) and raw else os.fsencode(name) if isinstance(name, str) else b""
+    try:
+        found = _payload(raw) if isinstance(raw, str) and raw else os.fsencode(name) if isinstance(name, str) else b""
+    except UnicodeEncodeError:
+        raise _broken("a name holds half of a surrogate pair") from None
     parts = [part for part in found.split(b"/") if part not in (b"", b".")]
     if not parts or b".." in parts or b"\0" in found:
         raise _broken(f"a file is called {shown(os.fsdecode(found))}")
