@@ -172,6 +172,19 @@ def test_podmans_storage_is_read(ours: Cli, podman: Podman, layout: Path, driver
     assert {path: path.lstat().st_mtime_ns for path in root.glob("*/*")} == before
 
 
+def test_export_and_import_keep_everything(ours: Cli, podman: Podman) -> None:
+    container = ours.ok("create", "--network", "none", "odd").strip()
+    archive = podman.place.home / "root.tar"
+    ours.ok("export", "-o", str(archive), container)
+    with new_cli() as fresh:
+        fresh.ok("import", "-q", "-c", 'CMD ["cat", "/srv/file"]', str(archive), "again")
+        assert rootfs(fresh, "again") == rootfs(ours, "odd")
+        assert fresh.ok("run", "--rm", "--network", "none", "again") == "text" * 3000
+    podman.ok("import", "--quiet", archive, "localhost/again")
+    assert rootfs(podman, "localhost/again") == rootfs(ours, "odd")
+    ours.ok("rm", container)
+
+
 def test_what_is_committed_runs_under_podman(ours: Cli, podman: Podman) -> None:
     script = "echo new > /srv/new; chown 5:6 /srv/new; rm /srv/hard"
     ours.ok("run", "--network", "none", "--replace", "--name", "c", "odd", "sh", "-c", script)
