@@ -119,7 +119,9 @@ def owner(passwd: bytes, groups: bytes, text: str) -> tuple[int, int]:
         gid = next((_gid(record[3]) for record in _records(passwd, 4) if record[2] == str(uid)), uid)
     if group:
         gid = _number(group, "group")
-        return uid, _group(groups, group) if gid is None else gid
+        gid = _group(groups, group) if gid is None else gid
+    if uid > _LARGEST or (gid or 0) > _LARGEST:
+        raise RootlessError(f"cannot use the owner {text}: its id is out of range")
     return uid, gid or 0
 
 

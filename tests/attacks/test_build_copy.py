@@ -241,7 +241,7 @@ def test_layouts_by_add_rows_1_2_3_4_5_6_76(canary: Canary, tmp_path: Path, figu
             (tmp_path / "archive").unlink()
             canary.check()
             assert os.listdir(tmp_path) == ["canary"], attack
-    figure("hostile archives of ADD that wrote outside or read", "= 0", 0, of=count)
+    figure("hostile archives of ADD that reached outside", "= 0", 0, of=count)
 
 
 def added(path: Path, work: Path) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.targets import archives, build, chunked, documents, files, options, registry, trust
+from tests.fuzz.targets import archives, build, build_copy, chunked, documents, files, options, registry, trust
 from tests.fuzz.targets.target import REGRESSIONS, Target
 
 SECONDS = int(os.environ.get("ROOTLESS_TEST_FUZZ_SECONDS", "3" if os.environ.get("CI") else "60"))
@@ -19,7 +19,8 @@ SECONDS = int(os.environ.get("ROOTLESS_TEST_FUZZ_SECONDS", "3" if os.environ.get
 SOURCE = Path(__file__).parents[2]
 TARGETS: dict[str, Target] = {
     f"{module.__name__.rpartition('.')[2]}/{target.name}": target
-    for module in (archives, build, chunked, documents, files, options, registry, trust) for target in module.TARGETS
+    for module in (archives, build, build_copy, chunked, documents, files, options, registry, trust)
+    for target in module.TARGETS
 }  # fmt: skip
 
 Runs = dict[str, Future[subprocess.CompletedProcess[str]]]

@@ -61,7 +61,7 @@ def test_modes_of_any_text(text: str) -> None:
     assert all(0 <= change(mode, directory) <= 0o7777 for mode in (0, 0o644, 0o7777) for directory in (True, False))
 
 
-PASSWD = b"root:x:0:0::/:/bin/sh\nme:x:1001:1002::/:/bin/sh\n5:x:77:78::/:\n"
+PASSWD = b"root:x:0:0::/:/bin/sh\nme:x:1001:1002::/:/bin/sh\n5:x:77:78::/:\nfar:x:9999999999:1::/:\n"
 GROUP = b"root:x:0:\nours:x:88:me\n"
 
 
@@ -73,7 +73,7 @@ def test_owners(text: str, owner: tuple[int, int]) -> None:
     assert identity.owner(PASSWD, GROUP, text) == owner
 
 
-@pytest.mark.parametrize("text", ["you", "me:theirs", "4294967295", "-1", "99999999999", "1:-1", "+5"])
+@pytest.mark.parametrize("text", ["you", "me:theirs", "4294967295", "-1", "99999999999", "1:-1", "+5", "far"])
 def test_owners_that_are_none(text: str) -> None:
     with pytest.raises(RootlessError):
         identity.owner(PASSWD, GROUP, text)
