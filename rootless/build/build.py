@@ -27,6 +27,7 @@ from rootless.build.state import BuiltLayer, State
 from rootless.build.variables import Arguments, of_platforms
 from rootless.engine.events import note
 from rootless.engine.images.worker import Worker, ready
+from rootless.engine.progress import PlainProgress, Progress
 from rootless.errors import RootlessError
 from storage import gc
 from storage.work import WorkDirectory
@@ -120,7 +121,8 @@ class _Build:
                     if len(self._running) < self._options.jobs and plans[index].needs <= self._states.keys():
                         waiting.remove(index)
                         self._start(plans[index])
-                for worker in ready(list(self._running)):
+                self._screen.tick()
+                for worker in ready(list(self._running), self._screen.interval):
                     messages = worker.receive()
                     for message in messages or ():
                         self._take(self._running[worker], message)
@@ -160,7 +162,8 @@ class _Build:
     def _stage(self, entry: StagePlan, send: Send) -> None:
         """In the worker: build a stage and send its state."""
         engine = self._engine
-        engine.say = lambda line: send({"kind": "note", "text": line})
+        engine.say = lambda line: send({"kind": "note", "text": line.rstrip("\n")})
+        engine.show_progress = lambda quiet: Progress() if quiet else PlainProgress(engine.tell)
         platform = entry.platform or self._platform
         with WorkDirectory(engine.store.layout) as work:
             job = Job(

@@ -6,8 +6,14 @@ from __future__ import annotations
 class Screen:
     """Says nothing. Subclasses override what they show.
 
-    ``stage`` is the index of a stage in the file; ``platform`` is '' unless several are built for.
+    ``interval``: milliseconds after which ``tick`` is called at the latest, or None. ``stage`` is the index of a stage
+    in the file; ``platform`` is '' unless several are built for.
     """
+
+    interval: int | None = None
+
+    def tick(self) -> None:
+        """Time has passed, or something was told."""
 
     def stages(self, names: list[str], platform: str) -> None:
         """A build of one platform begins: the names of the file's stages ('' for none), in order."""
@@ -28,7 +34,7 @@ class Screen:
         """The stage is done."""
 
     def note(self, text: str) -> None:
-        """One line that the user should see: a pull, a warning."""
+        """One line that the user should see, beside the output: a pull, a warning."""
 
     def committing(self, names: list[str]) -> None:
         """The image is about to be made."""

@@ -58,18 +58,27 @@ class _Step:
 class BoardScreen(Screen):
     """Steps that are done stay above; those that are being done have a place at the bottom."""
 
+    interval = 125
+
     def __init__(self, descriptor: int) -> None:
         self._console = Console(file=os.fdopen(descriptor, "w", closefd=False), force_terminal=True, highlight=False)
         self._names: list[str] = []
         self._platform = ""
         self._steps: dict[int, _Step] = {}
-        self._began = time.monotonic()
-        self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=8, transient=True)
+        self._began = self._drawn = time.monotonic()
+        # Without a thread that refreshes it: this process forks.
+        self._live = Live(console=self._console, get_renderable=self._render, auto_refresh=False, transient=True)
         self._live.start()
 
     def _render(self) -> RenderableType:
         head = Text(f"[+] Building {time.monotonic() - self._began:.1f}s", style="bold")
         return Group(head, *(line for step in list(self._steps.values()) for line in step.shown()))
+
+    def tick(self) -> None:
+        now = time.monotonic()
+        if now - self._drawn >= self.interval / 1000:
+            self._drawn = now
+            self._live.refresh()
 
     def stages(self, names: list[str], platform: str) -> None:
         self._names, self._platform = names, platform
@@ -103,13 +112,13 @@ class BoardScreen(Screen):
         self._console.print(Text(f"=> => naming to {name}", style="blue"))
 
     def close(self) -> None:
+        self._live.stop()
         for stage, step in list(self._steps.items()):
             self._console.print(step.text())
             if step.log:  # it failed, or was stopped: what it said tells why
                 for line in bytes(step.log).rstrip(b"\n").split(b"\n"):
                     self._console.print(Text(_plain(line)))
             del self._steps[stage]
-        self._live.stop()
 
     def _end(self, stage: int) -> None:
         step = self._steps.pop(stage, None)

@@ -8,6 +8,7 @@ import time
 from contextlib import contextmanager
 
 from rootless.build.screen import Screen
+from rootless.cli.report import print_line
 from rootless.errors import UsageError
 
 TYPE_CHECKING = False
@@ -125,7 +126,8 @@ class PlainScreen(Screen):
         self._active.discard(stage)
 
     def note(self, text: str) -> None:
-        self._line(text)
+        self._flush()
+        print_line(text)
 
     def committing(self, names: list[str]) -> None:
         self._line(f"COMMIT {names[0]}" if names else "COMMIT")

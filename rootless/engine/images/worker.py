@@ -139,10 +139,10 @@ def _failure(
     }
 
 
-def ready(workers: list[Worker]) -> list[Worker]:
-    """Wait until at least one of ``workers`` has something to say, and return those that have."""
+def ready(workers: list[Worker], milliseconds: int | None = None) -> list[Worker]:
+    """Wait until at least one of ``workers`` has something to say, but not longer, and return those that have."""
     poll = select.poll()
     by_fd = {worker.fileno(): worker for worker in workers}
     for fd in by_fd:
         poll.register(fd, select.POLLIN)
-    return [by_fd[fd] for fd, _ in poll.poll()]
+    return [by_fd[fd] for fd, _ in poll.poll(milliseconds)]
