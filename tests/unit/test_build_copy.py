@@ -163,7 +163,8 @@ def test_a_damaged_memory_is_none(tmp_path: Path, cached: Path, harm: str) -> No
     data = bytearray(file.read_bytes())
     if harm == "bit":
         data[40] ^= 1
-    file.write_bytes({"cut": data[:-1], "empty": b"", "other": b"something else " * 9}.get(harm, data))
+    harmed = {"cut": bytes(data[:-1]), "empty": b"", "other": b"something else " * 9}
+    file.write_bytes(harmed.get(harm, bytes(data)))
     if harm == "open":
         cached.chmod(0o777)
     assert StatCache("tree").get(status) is None

@@ -22,7 +22,8 @@ _PLACE = tempfile.mkdtemp(prefix="fuzz-add-")
 _TREE = [
     directory("d", uid=5), file("d/f", "content" * 20, xattrs={"user.note": b"v"}), symlink("l", "/d"),
     file("l/x", "y"), hardlink("h", "l/x"), symlink("up", "../../d/.."), file("up/z", "1"), fifo("p"),
-    file("d", "file"), directory("d"), file(".wh.gone", "1"), directory(".wh.d"), file(".wh.d/x", "1"), layers.device("n", "c", 1, 3), file("w/../q"),
+    file("d", "file"), directory("d"), file(".wh.gone", "1"), directory(".wh.d"), file(".wh.d/x", "1"),
+    layers.device("n", "c", 1, 3), file("w/../q"),
 ]  # fmt: skip
 
 
