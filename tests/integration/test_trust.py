@@ -410,3 +410,4 @@ def test_archives_are_asked_for_by_their_path(cli: Cli, layout: Path) -> None:
     shutil.copytree(layout, copy)
     assert "rejects it" in cli.fails(125, "pull", "-q", f"oci:{copy}:good")
     assert "rejects it" in cli.fails(125, "load", "-q", "-i", str(copy))
+    assert "rejects it" in cli.fails(125, "import", "-q", str(copy / "index.json"))

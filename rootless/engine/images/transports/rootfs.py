@@ -17,6 +17,7 @@ from rootless.engine.images.changes import apply_changes
 from rootless.engine.images.install import install
 from rootless.engine.images.names import local_name
 from rootless.engine.images.transports.files import CHUNK
+from rootless.engine.images.trust import check as trust
 from rootless.engine.images.unpack import limits_of
 from rootless.engine.images.worker import Send
 from rootless.engine.progress import Progress
@@ -43,6 +44,7 @@ def import_image(
     id. Raises RootlessError, UsageError, StorageError.
     """
     names = [local_name(name)] if name else []
+    trust.check_local("tarball", source, "")
     platform = image_platform.wanted({key: values.get(key) for key in ("os", "arch", "variant")})
     remote = source.startswith(("http://", "https://"))
     origin = "standard input" if source == "-" else os.path.basename(source.partition("?")[0] if remote else source)

@@ -45,8 +45,10 @@ def check_local(transport: str, path: str, image: str) -> None:
 
     ``path`` and ``image`` are those of ``TRANSPORT:PATH[:IMAGE]``. Raises PolicyError.
     """
-    scopes = [] if transport == "docker-archive" else list(policies.scopes_of_path(os.path.realpath(path), image))
-    if transport == "dir" and scopes:
+    scopes: list[str] = []  # what is in no directory, and docker-archive:, have none
+    if path != "-" and transport in ("oci", "oci-archive", "dir"):
+        scopes = list(policies.scopes_of_path(os.path.realpath(path), image))
+    if transport == "dir":
         del scopes[0]
     shown = f"{transport}:{path}"
     if _wanted(transport, scopes, shown):
