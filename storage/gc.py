@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container
     from typing import TypedDict
 
+    from storage.build_cache import Record
     from storage.images import Image
     from storage.layout import Layout
     from storage.store import Store
@@ -42,6 +43,9 @@ PART_LIFETIME = 24 * 3600
 
 WRITE_LIFETIME = 3600
 """Seconds after which a half-written document has no writer any more."""
+
+STEP_LIFETIME = 30 * 24 * 3600
+"""Seconds for which a step of a build is remembered that makes no layer."""
 
 
 def adding(layout: Layout) -> Lock:
@@ -168,9 +172,13 @@ def remove_image(store: Store, image: Image, delete_tree: DeleteTree | None = No
 
 
 def prune_images(
-    store: Store, in_use: Container[str], *, named: bool = False, delete_tree: DeleteTree | None = None
-) -> list[tuple[str, list[str]]]:
-    """Remove the images without a name (``named``: all) whose id is not ``in_use``; return their ids and names."""
+    store: Store, in_use: Container[str], *, named: bool = False, steps: bool = True,
+    delete_tree: DeleteTree | None = None,
+) -> list[tuple[str, list[str]]]:  # fmt: skip
+    """Remove the images without a name (``named``: all) whose id is not ``in_use``; return their ids and names.
+
+    ``steps``: forget the steps of builds of which no image is made, too.
+    """
     removed = []
     for image in store.images.list():
         try:
@@ -180,7 +188,8 @@ def prune_images(
         except StorageError:
             continue  # damaged: for `system check`
         removed.append((identifier, store.images.remove(image)))
-    _forget(store, lambda chain: False)
+    if steps:
+        _forget(store, lambda chain: False)
     collect(store, delete_tree)
     return removed
 
@@ -203,10 +212,17 @@ def _forget(store: Store, keep: Callable[[Chain], bool], *, everything: bool = F
             return 0  # an image is damaged: what it is made of is not known
     number = 0
     for key, record in store.build_cache.records():
-        if record is None or (tuple(record.chain()) not in needed and not keep(tuple(record.chain()))):
+        if record is None or _is_old(record) or (
+            tuple(record.chain()) not in needed and not keep(tuple(record.chain()))
+        ):
             store.build_cache.remove(key)
             number += 1
     return number
+
+
+def _is_old(record: Record) -> bool:
+    """Whether a step has made no layer, by which an image could need it, for so long that nobody does it any more."""
+    return record.layer is None and abs(time.time() - record.made) > STEP_LIFETIME
 
 
 def _steps_of(image: Image) -> set[Chain]:

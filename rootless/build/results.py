@@ -52,10 +52,13 @@ class Results:
         for each in self.names:
             screen.named(each)
         if self._push:
+            from rootless.build.bases import PULLING
             from rootless.engine.images.push import push
+            from rootless.engine.progress import PlainProgress
 
+            connection = {key: self._values[key] for key in PULLING if key in self._values}
             for each in self.names:
-                push(engine, each, "", self._values, engine.progress(bool(self._values.get("quiet"))))
+                push(engine, each, "", connection, PlainProgress(lambda text: screen.note(text.rstrip("\n"))))
         if self._values.get("iidfile"):
             _write(engine, self._values["iidfile"], f"sha256:{images[-1].id}".encode())
         if self._values.get("metadata_file"):

@@ -393,6 +393,10 @@ def test_steps_in_a_registry(cli: Cli, project: Project, registry: Registry) -> 
     assert done.returncode == 0
     assert done.stderr.count("WARNING: cannot keep steps in") == 1
     assert "leave the tag out" in project.fails(125, "--cache-from", f"{steps}:tag")
+    name = f"{registry.address}/built:1"
+    image = project.build(plain, "-t", name, "--push")[-1]
+    cli.ok("rmi", name)
+    assert cli.ok("pull", "-q", plain, name) == f"{image}\n"
 
 
 def test_removing_an_image_forgets_its_steps(cli: Cli, project: Project) -> None:

@@ -94,7 +94,10 @@ def prune(engine: Engine, values: Mapping[str, Any]) -> list[str]:
         fits = all(has_label(has, label) for label in wanted) and not any(has_label(has, label) for label in unwanted)
         if not fits or (moment and created_ns(image) >= moment):
             keep.add(image.id)
-    removed = gc.prune_images(engine.store, keep, named=bool(values.get("all")), delete_tree=engine.delete_tree)
+    removed = gc.prune_images(
+        engine.store, keep, named=bool(values.get("all")), steps=not values.get("filter"),
+        delete_tree=engine.delete_tree,
+    )  # fmt: skip
     for found in engine.store.lists.list():
         young = moment and created_ns(found) >= moment
         if not (wanted or young) and (values.get("all") or not found.names):
