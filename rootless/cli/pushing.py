@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from rootless.cli import render
 from rootless.engine.context import open_engine
 
-Values = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Values = dict[str, Any]
 
 HEADINGS = {"Name": "NAME", "Description": "DESCRIPTION", "Stars": "STARS", "Official": "OFFICIAL",
             "Automated": "AUTOMATED", "Index": "INDEX", "Tag": "TAG"}  # fmt: skip
