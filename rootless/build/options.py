@@ -59,6 +59,10 @@ class BuildOptions:
         self.annotations = _pairs(values.get("annotation"), "--annotation", full=True)
         self.variables = _variables(values.get("env"), environ)
         self.without_variables = frozenset(values.get("unsetenv") or ())
+        self.system_version: str = values.get("os_version") or ""
+        self.system_features: list[str] = values.get("os_feature") or []
+        if values.get("identity_label"):
+            raise UsageError("cannot use --identity-label: no image gets a label with the program's version")
         self.without_labels = frozenset(values.get("unsetlabel") or ())
         self.without_annotations = frozenset(values.get("unsetannotation") or ())
         self.inherits_annotations = values.get("inherit_annotations") is not False

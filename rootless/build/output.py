@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rootless.build.bases import BASE_DIGEST, BASE_NAME
+from rootless.build.configure import with_variables
 from storage import jsonfast, oci
 
 if TYPE_CHECKING:
@@ -37,11 +38,18 @@ def finished(engine: Engine, state: State, options: BuildOptions, work: str) -> 
     settings = dict(state.settings)
     if options.labels:
         settings["Labels"] = {**(settings.get("Labels") or {}), **options.labels}
+    if options.variables:
+        settings["Env"] = with_variables(settings.get("Env") or [], options.variables)
     if options.without_variables:
         settings["Env"] = [
             entry for entry in settings.get("Env") or () if entry.partition("=")[0] not in options.without_variables
         ]
-    state = state._replace(config={**state.config, "config": settings})
+    config = {**state.config, "config": settings}
+    if options.system_version:
+        config["os.version"] = options.system_version
+    if options.system_features:
+        config["os.features"] = [*(state.config.get("os.features") or ()), *options.system_features]
+    state = state._replace(config=config)
     if not options.layers:
         state = _squashed(engine, state, options, work)
     return state

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rootless.build import layers
 from rootless.build.cache import key_of
-from rootless.build.configure import configure, directory_below, with_variables
+from rootless.build.configure import configure, directory_below
 from rootless.build.containerfile import model
 from rootless.build.containerfile.origin import ContainerfileError
 from rootless.build.containerfile.parse import parse_trigger
@@ -88,8 +88,6 @@ class Stage:
             settings.pop("Labels", None)
         for name in self._options.without_labels & (settings.get("Labels") or {}).keys():
             settings["Labels"] = {key: value for key, value in settings["Labels"].items() if key != name}
-        if self._options.variables:
-            settings["Env"] = with_variables(settings.get("Env") or [], self._options.variables)
         return _with_settings(state, settings) if settings != state.settings else state
 
     def _step(self, state: State, step: Instruction) -> State:

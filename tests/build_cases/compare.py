@@ -40,7 +40,7 @@ def differences(
         one, other = _setting(ours, key), _setting(theirs, key)
         if one != other:
             found[key] = f"{one} ≠ {other}"
-    for key in ("architecture", "os", "author"):
+    for key in ("architecture", "os", "os.version", "os.features", "author"):
         if (ours.config.get(key) or "") != (theirs.config.get(key) or ""):
             found[key] = f"{ours.config.get(key)} ≠ {theirs.config.get(key)}"
     one, other = _annotations(ours), _annotations(theirs)
