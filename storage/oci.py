@@ -265,7 +265,9 @@ def check_manifest(document: object, content_type: str | None = None) -> Manifes
     found = _fields(document, "manifest", {"annotations": _text_map, "artifactType": _text})
     found["config"] = config = check_descriptor(found.get("config"), "manifest.config")
     if config["mediaType"] not in CONFIG_TYPES:
-        raise _fail("manifest", f"is not that of a container image: its config is {shown(config['mediaType'])}")
+        raise InvalidDocumentError(
+            f"manifest is not that of a container image: its config is {shown(config['mediaType'])}",
+            "what is no image may be had with 'rootless artifact pull'")
     if config["size"] > MAX_DOCUMENT:
         raise _fail("manifest.config.size", f"is over the limit of {MAX_DOCUMENT} bytes")
     layers = found.get("layers")

@@ -161,6 +161,7 @@ def test_an_artifact_comes_back_from_a_registry(
     cli.ok("artifact", "extract", name, str(tmp_path / "target"))
     assert (tmp_path / "target" / "model.bin").read_bytes() == files[1].read_bytes()
     assert "cannot find" in cli.fails(125, "artifact", "pull", "-q", PLAIN, f"{name}0")
+    assert "rootless artifact pull" in cli.fails(125, "pull", "-q", PLAIN, name)
 
 
 @pytest.mark.needs("docker-registry", "skopeo")

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from functools import partial
@@ -243,8 +244,12 @@ def test_image_sign_signs_what_a_registry_has(place: Place, tmp_path: Path) -> N
     place.cli.ok("image", "sign", PLAIN, "--sign-by", "signer@example.com", "-d", str(tmp_path),
                  f"{place.repository}:1")  # fmt: skip
     assert len(list(tmp_path.rglob("signature-1"))) == 1
-    told = place.cli.fails(125, "image", "sign", PLAIN, "--sign-by", "nobody@example.com", f"{place.repository}:1")
-    assert "cannot sign with the key" in told
+    nobody = ("--sign-by", "nobody@example.com")
+    assert "no such secret key" in place.cli.fails(125, "image", "sign", PLAIN, *nobody, f"{place.repository}:1")
+    image = place.cli.ok("images", "-q").strip()
+    assert "no such secret key" in place.cli.fails(125, "push", PLAIN, *nobody, image, f"{place.repository}:never")
+    with pytest.raises(urllib.error.HTTPError):
+        place.get("manifests/never")  # it was not pushed, then
 
 
 def test_signatures_of_a_web_server_and_of_each_image_of_a_list(place: Place, tmp_path: Path) -> None:

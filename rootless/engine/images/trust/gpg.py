@@ -94,6 +94,16 @@ def dearmored(key: bytes) -> bytes:
     return found
 
 
+def check_key(fingerprint: str) -> None:
+    """See that the user has the secret key ``fingerprint``. Raises RootlessError."""
+    command = [_program("gpg"), "--batch", "--no-tty", "--list-secret-keys", "--", fingerprint]
+    if subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode != 0:
+        raise RootlessError(
+            f"cannot sign with the key {fingerprint}: you have no such secret key",
+            "'gpg --list-secret-keys' shows your keys",
+        )
+
+
 def sign(payload: bytes, fingerprint: str, passphrase: str | None = None) -> bytes:
     """A signed OpenPGP message of ``payload`` by the user's key ``fingerprint``. Raises RootlessError."""
     command = [_program("gpg"), "--batch", "--no-tty", "--yes", "--local-user", fingerprint]
@@ -117,7 +127,7 @@ def sign(payload: bytes, fingerprint: str, passphrase: str | None = None) -> byt
         lines = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
         raise RootlessError(
             f"cannot sign with the key {fingerprint}: {lines[-1] if lines else 'gpg failed'}",
-            "'gpg --list-secret-keys' shows your keys; --sign-passphrase-file gives a passphrase",
+            "--sign-passphrase-file gives a passphrase",
         )
     return done.stdout
 

@@ -50,6 +50,7 @@ class Signer:
             )
         if self._fingerprint:
             place_to_write(full)
+            gpg.check_key(self._fingerprint)
 
     def finish(self, full: Reference, digests: list[str]) -> None:
         """Sign what was pushed as ``full`` with the user's OpenPGP key, if that is wanted. Raises RootlessError."""
@@ -216,6 +217,7 @@ def sign_at_registry(engine: Engine, name: str, values: Values) -> list[str]:
     fingerprint = values.get("sign_by")
     if not fingerprint:
         raise UsageError("cannot sign without a key", "name one with --sign-by FINGERPRINT")
+    gpg.check_key(fingerprint)
     into = values.get("directory") or ""
     if into and not os.path.isdir(into):
         raise UsageError(f"cannot use --directory {into}: it is not a directory")
