@@ -169,10 +169,10 @@ STALLS = {
 
 
 def test_stalls_are_noticed(figure: Tell) -> None:
-    """With the limits that the program has; the usual run shortens them to a fifth, and multiplies what it measures."""
-    shorter = amount(usual=5, nightly=1)
+    """With the limits that the program has; the usual run shortens them to a third, and multiplies what it measures."""
+    shorter = amount(usual=3, nightly=1)
     limits = replace(Limits(), idle_seconds=Limits().idle_seconds / shorter, tries=1)
-    data = bytes(40_000_000)  # more than a connection of loopback holds
+    data = bytes(12_000_000)  # more than a connection of loopback holds
     blob = Blob(str(pushing.described(data, "")["digest"]), len(data), lambda: io.BytesIO(data))
     noticed: dict[str, float] = {}
 

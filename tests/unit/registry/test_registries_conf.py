@@ -115,6 +115,27 @@ def test_remapping_and_the_longest_prefix(tmp_path: Path) -> None:
     assert not found.endpoints("wild.io/app", by_digest=False)[0].insecure
 
 
+def test_a_push_goes_to_the_registry_that_is_named(tmp_path: Path) -> None:
+    found = conf(
+        tmp_path,
+        """
+        [[registry]]
+        location = "elsewhere.example.net/bar"
+        prefix = "example.com/foo"
+        insecure = true
+        [[registry.mirror]]
+        location = "mirror.example.net"
+        [[registry]]
+        prefix = "blocked.example.com"
+        blocked = true
+        """,
+    )
+    assert found.destination("example.com/foo/app") == Endpoint("example.com", "foo/app", insecure=True)
+    assert found.destination("docker.io/me/app") == Endpoint("registry-1.docker.io", "me/app")
+    with pytest.raises(RegistryError, match="cannot push blocked.example.com/app"):
+        found.destination("blocked.example.com/app")
+
+
 @pytest.mark.parametrize(
     "text",
     [
