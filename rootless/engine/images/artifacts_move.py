@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rootless.engine.images.artifacts import find, manifest_of
-from rootless.engine.images.fetch import confine, sources_of
+from rootless.engine.images.fetch import confine
+from rootless.engine.images.remote import ask
 from rootless.engine.images.source import blob_message, check_space
 from rootless.engine.images.trust import check as trust
 from rootless.engine.images.worker import Message, Send, Worker
@@ -85,8 +86,7 @@ def pull(engine: Engine, name: str, values: Values, progress: Progress) -> Artif
 
 def _fetch(store: Store, full: Reference, options: ConnectionOptions, send: Send) -> Message:
     required = trust.wanted_of_registry(full)
-    sources = sources_of(full, options, registries_conf.load(), by_digest=full.digest is not None)
-    document = sources[-1].manifest(full.digest or full.tag or reference.DEFAULT_TAG)
+    document, sources = ask(full, options, registries_conf.load())
     if required:
         trust.check(store, full, document.digest, required, sources)
     manifest = manifest_of(jsonfast.loads_strict(document.data), document.media_type, str(full))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rootless.engine.images import manifests
 from rootless.engine.images.artifacts_move import publish
-from rootless.engine.images.fetch import confine, sources_of
+from rootless.engine.images.fetch import confine
 from rootless.engine.images.push import push
+from rootless.engine.images.remote import ask
 from rootless.engine.images.source import blob_message, check_space, missing_blobs, read_manifest
 from rootless.engine.images.trust import check as trust
 from rootless.engine.images.worker import Send, Worker
@@ -120,8 +121,7 @@ def _fetch(store: Store, name: str, entry: Descriptor, options: ConnectionOption
     """One image, without unpacking it, if the policy lets it in."""
     full = reference.parse(name)
     required = trust.wanted_of_registry(full)
-    sources: Sequence[Any] = sources_of(full, options, registries_conf.load(), by_digest=True)
-    document = sources[-1].manifest(entry["digest"])
+    document, sources = ask(full, options, registries_conf.load())
     if required:
         trust.check(store, full, document.digest, required, sources)
     manifest = read_manifest(document.data, document.media_type, name)

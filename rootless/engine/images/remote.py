@@ -17,6 +17,9 @@ from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from rootless.engine.context import Engine
+    from rootless.registry.client import Document, Registry
+    from rootless.registry.registries_conf import RegistriesConf
+    from storage.reference import Reference
     from storage.store import Store
 
 
@@ -72,22 +75,35 @@ def _look(store: Store, name: str, options: ConnectionOptions) -> Message:
     failure = RegistryError(f"cannot find {name} at a registry: none is searched for short names")
     for candidate in candidates:
         full = reference.parse(candidate)
-        sources = sources_of(full, options, conf, by_digest=full.digest is not None)
-        for source in sources:
-            try:
-                document = source.manifest(full.digest or full.tag or reference.DEFAULT_TAG)
-            except RegistryError as error:
-                failure = error
-                continue
-            store.blobs.put(document.data)
-            config = ""
-            if document.media_type in oci.MANIFEST_TYPES:
-                described = _config_of(document.data)
-                if described is not None:
-                    config = described["digest"]
-                    Downloader(sources, lambda *_: None).fetch(store.blobs, config, described["size"])
-            return {"name": str(full), "mediaType": document.media_type, "digest": document.digest, "config": config}
+        try:
+            document, sources = ask(full, options, conf)
+        except RegistryError as error:
+            failure = error
+            continue
+        store.blobs.put(document.data)
+        config = ""
+        if document.media_type in oci.MANIFEST_TYPES:
+            described = _config_of(document.data)
+            if described is not None:
+                config = described["digest"]
+                Downloader(sources, lambda *_: None).fetch(store.blobs, config, described["size"])
+        return {"name": str(full), "mediaType": document.media_type, "digest": document.digest, "config": config}
     raise failure
+
+
+def ask(full: Reference, options: ConnectionOptions, conf: RegistriesConf) -> tuple[Document, list[Registry]]:
+    """The manifest or index that a whole reference names, and the registry with those mirrors that may have the rest.
+
+    Raises RegistryError: the origin's, where no mirror has it.
+    """
+    sources = sources_of(full, options, conf, by_digest=full.digest is not None)
+    while True:
+        try:
+            return sources[0].manifest(full.digest or full.tag or reference.DEFAULT_TAG), sources
+        except RegistryError:
+            if len(sources) == 1:
+                raise
+            del sources[0]
 
 
 def _config_of(data: bytes) -> oci.Descriptor | None:
