@@ -1,6 +1,7 @@
 """The progress of a pull, push, load or import on stderr: a bar for each layer on a terminal, plain lines elsewhere.
 
-With `build_board` the only user of rich. It is imported when the first layer is known, in the process that waits for the network anyway.
+With `build_board` the only user of rich. It is imported when the first layer is known, in the process that waits for
+the network anyway.
 """
 
 from __future__ import annotations
