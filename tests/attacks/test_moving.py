@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,6 +119,20 @@ def test_archives_that_are_two_images_row_18(host: Cli, tmp_path: Path, packed: 
     (tmp_path / "saved").write_bytes(gzip.compress(data) if packed else data)
     assert host.ok("load", "-q", "-i", str(tmp_path / "saved")) == "Loaded image: localhost/one:1\n"
     host.ok("rmi", "localhost/one:1")
+
+
+@pytest.mark.parametrize("beyond", ["every limit", "the disk"])
+def test_members_too_large_row_12(host: Cli, beyond: str) -> None:
+    """A compressed archive is written to the disk as it comes, but for what by its header will not fit."""
+    status = os.statvfs(host.data)
+    member = tarfile.TarInfo("layer.tar")
+    member.size = 1 << 41 if beyond == "every limit" else status.f_bavail * status.f_frsize + (4 << 30)
+    data = gzip.compress(member.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20))
+    process = host.popen("load", "-q")
+    _, error = process.communicate(data, timeout=60)
+    assert process.returncode == 125 and b"Traceback" not in error
+    assert b"more than" in error or b"MiB to spare" in error, error
+    assert os.listdir(host.data / "tmp") == []
 
 
 def test_names_in_archives_of_images_row_19(host: Cli, tmp_path: Path) -> None:

@@ -71,13 +71,17 @@ def check_platform(config: ImageConfig, platform: Wanted, name: str, send: Send)
 
 def check_space(store: Store, descriptors: Iterable[Descriptor]) -> None:
     """Refuse to begin what the disk cannot hold, where it tells how much that is. Raises RootlessError."""
-    needed = sum({entry["digest"]: entry["size"] for entry in descriptors}.values())
-    status = os.statvfs(store.layout.tmp)
+    check_free(store.layout.tmp, sum({entry["digest"]: entry["size"] for entry in descriptors}.values()))
+
+
+def check_free(directory: str, needed: int) -> None:
+    """As `check_space`, for ``needed`` bytes on the disk that holds a directory of the store."""
+    status = os.statvfs(directory)
     free = status.f_bavail * status.f_frsize
     if needed and status.f_blocks and needed + SPACE_MARGIN > free:
         raise RootlessError(
             f"cannot store the image: it needs {needed >> 20} MiB and {SPACE_MARGIN >> 20} MiB to spare, "
-            f"and {free >> 20} MiB are free in {store.layout.data}",
+            f"and {free >> 20} MiB are free on the disk of the store",
             "free some space, for example with 'rootless system prune'",
         )
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import IO, Protocol
 
+from rootless.engine.images import source as image_source
 from rootless.errors import RootlessError
 from storage import atomic
 from storage.archive import tar_reader
@@ -242,7 +243,10 @@ class TarFiles:
         member.compression = compression(member.data[:6])
 
     def _write(self, member: _Member, reader: TarReader) -> None:
-        """Put the bytes of the current member into a file of their own."""
+        """Put the bytes of the current member into a file of their own. What it will have its header says."""
+        if member.size > Limits().bytes:
+            raise StorageError(f"a member has more than {Limits().bytes} bytes")
+        image_source.check_free(self._directory, member.size)
         member.path = f"{self._directory}/{len(self._members)}"
         digest, first = hashlib.sha256(), b""
         try:
