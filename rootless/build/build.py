@@ -67,6 +67,8 @@ def build(engine: Engine, values: Mapping[str, Any], context: str, screen: Scree
             Inputs(engine, values, context, work.path) as inputs,
         ):
             file = parse(inputs.containerfile, inputs.name)
+            if options.docker and options.annotations:
+                screen.note("WARNING: the docker format has no place for annotations: they are left out")
             for platform in options.platforms:
                 state = _Build(engine, options, inputs, file, platform, screen).run()
                 screen.committing(results.names)

@@ -44,17 +44,22 @@ class BuildOptions:
         self.clamped = self.epoch is not None and self.touched is None and rewrite is not False
         if rewrite and self.epoch is None:
             raise UsageError("cannot use --rewrite-timestamp without a time", "give --source-date-epoch too")
+        layers = values.get("layers")
         self.squash_all = bool(values.get("squash_all"))
-        self.squash = bool(values.get("squash")) or values.get("layers") is False
+        if [self.squash_all, bool(values.get("squash")), layers is not None].count(True) > 1:
+            raise UsageError("cannot specify --squash, --squash-all and --layers options together")
+        if layers is None:
+            layers = environ.get("BUILDAH_LAYERS", "").lower() not in ("false", "0")
+        self.squash = bool(values.get("squash")) or not layers
         self.layers = not (self.squash or self.squash_all)
-        self.reads_cache = not values.get("no_cache") and values.get("layers") is not False
+        self.reads_cache = not values.get("no_cache") and layers
         ttl = values.get("cache_ttl")
         self.lifetime = parse_duration(ttl, "--cache-ttl") if ttl else None
         if self.lifetime == 0:
             self.reads_cache = False
         self.skip_unused = values.get("skip_unused_stages") is not False
         self.jobs = _jobs(values.get("jobs"))
-        self.docker = _is_docker(values.get("format"))
+        self.docker = _is_docker(values.get("format") or environ.get("BUILDAH_FORMAT") or None)
         self.labels = _pairs(values.get("label"), "--label")
         self.annotations = _pairs(values.get("annotation"), "--annotation", full=True)
         self.variables = _variables(values.get("env"), environ)
@@ -69,6 +74,10 @@ class BuildOptions:
         self.inherits_labels = values.get("inherit_labels") is not False
         self.has_history = not values.get("omit_history")
         self.platforms = _platforms(values)
+        for key in ("provenance", "sbom"):
+            if values.get(key) not in (None, "false"):
+                hint = f"write --{key}=false, or leave it out"
+                raise UsageError(f"cannot use --{key}={values[key][:40]}: there are no attestations", hint)
         for key, hint in _ALWAYS.items():
             if values.get(key) is False:
                 raise UsageError(f"cannot use --{key.replace('_', '-')}=false", hint)

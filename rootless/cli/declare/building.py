@@ -48,6 +48,8 @@ RESULT = panel(
          metavar="SPEC"),
     flag("--load", help="Keep the image in the store (as is done without --output too)."),
     flag("--push", help="Push the image to the registries of its names."),
+    perhaps("--provenance", help="Attestation of how it was built: only false.", metavar="false"),
+    perhaps("--sbom", help="Attestation of what is in it: only false.", metavar="false"),
     text("--iidfile", help="Write the image's ID to this file.", metavar="FILE"),
     text("--metadata-file", help="Write what was built to this file, as JSON.", metavar="FILE"),
     flag("--squash", help="One layer for all that is built over the base image."),

@@ -89,8 +89,10 @@ def test_choices() -> None:
         "missing", "always", "missing", "never", "newer"]  # fmt: skip
     assert options({"platform": ["linux/arm64/v8", "linux/amd64", "linux/amd64"]}).platforms == [
         "linux/arm64/v8", "linux/amd64"]  # fmt: skip
+    assert not options({}, BUILDAH_LAYERS="0").layers and options({}, BUILDAH_FORMAT="docker").docker
     assert not options({"layers": False}).reads_cache and options({"squash": True}).reads_cache
     for wrong in ({"pull": "sometimes"}, {"format": "tar"}, {"rm": False}, {"load": False}, {"jobs": "-1"},
+                  {"squash": True, "layers": True}, {"squash": True, "squash_all": True}, {"sbom": "true"},
                   {"annotation": ["x"]}, {"platform": ["linux/amd64"], "arch": "arm"}):  # fmt: skip
         with pytest.raises(UsageError):
             options(wrong)
