@@ -29,6 +29,8 @@ class ExpansionError(ValueError):
 
 def word(text: str, variables: Mapping[str, str], escape: str = "\\") -> str:
     """The text with variables put in and quotes and escapes taken away. Raises ExpansionError."""
+    if "$" not in text and "'" not in text and '"' not in text and escape not in text:
+        return text
     return "".join(_Expansion(text, variables, escape).until(""))
 
 
