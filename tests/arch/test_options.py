@@ -7,7 +7,8 @@ import pytest
 from rootless.cli.declare import OCI, PROGRAMS
 from tests.support.cli import CHECKOUT
 
-SOURCES = [path for top in ("build", "engine", "cli", "registry") for path in (CHECKOUT / "rootless" / top).rglob("*.py")]
+READERS = ("build", "cli", "engine", "registry")
+SOURCES = [path for package in READERS for path in (CHECKOUT / "rootless" / package).rglob("*.py")]
 
 # Declarations and the generated table name every option; that is no use of it.
 USES = "\n".join(
