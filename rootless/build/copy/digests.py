@@ -20,7 +20,7 @@ from rootless.engine.containers import stack as stacks
 from rootless.errors import RootlessError
 from storage import atomic
 from storage.archive.tar_reader import REGULAR
-from storage.errors import StorageError
+from storage.errors import StorageError, os_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,6 +52,9 @@ def digest(job: Job, state: State, step: model.Copy | model.Add) -> str:
         return f"sha256:{whole.hexdigest()}"
     except (RootlessError, StorageError) as error:
         raise step.origin.error(error.message, error.hint) from None
+    except OSError as error:
+        failed = os_error("cannot fetch or read", error)
+        raise step.origin.error(failed.message, failed.hint) from None
 
 
 def _feed(whole: hashlib._Hash, *parts: str) -> None:
@@ -71,7 +74,7 @@ def _of_paths(job: Job, wanted: Request) -> str:
             # Files that only root of the user's namespace can read; what it reads is not remembered.
             return job.engine.in_userns(lambda: _answer(_Reading(wanted, source, cache))).decode()
         except OSError as error:
-            raise _unreadable(error) from None
+            raise os_error(_where(error), error) from None
         cache.save()
         return found
     layers = job.find(wanted.from_).diff_ids
@@ -86,12 +89,11 @@ def _answer(reading: _Reading) -> bytes:
     try:
         return reading.run().encode()
     except OSError as error:
-        raise _unreadable(error) from None
+        raise os_error(_where(error), error) from None
 
 
-def _unreadable(error: OSError) -> RootlessError:
-    where = f" {error.filename!r}" if isinstance(error.filename, str) else ""
-    return RootlessError(f"cannot read{where}: {os.strerror(error.errno or 0).lower()}")
+def _where(error: OSError) -> str:
+    return f"cannot read {error.filename!r}" if isinstance(error.filename, str) else "cannot read a file"
 
 
 class _Reading:

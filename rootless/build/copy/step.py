@@ -26,7 +26,7 @@ from rootless.engine.images.unpack import limits_of
 from rootless.errors import RootlessError
 from storage.archive.tar_reader import DIRECTORY, REGULAR
 from storage.archive.tar_writer import TarWriter
-from storage.errors import StorageError
+from storage.errors import StorageError, os_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,6 +51,9 @@ def make_layer(job: Job, state: State, step: model.Copy | model.Add) -> LayerFil
         return _layer(job, state, wanted)
     except (RootlessError, StorageError) as error:
         raise step.origin.error(error.message, error.hint) from None
+    except OSError as error:
+        failed = os_error("cannot fetch or copy", error)
+        raise step.origin.error(failed.message, failed.hint) from None
 
 
 def _layer(job: Job, state: State, wanted: Request) -> LayerFile:
@@ -107,7 +110,7 @@ class _Copying:
             raise
         except OSError as error:
             where = f" {error.filename!r}" if isinstance(error.filename, str) else ""
-            raise RootlessError(f"cannot copy{where}: {os.strerror(error.errno or 0).lower()}") from None
+            raise os_error(f"cannot copy{where}", error) from None
         odd = [f"/{path}\0" for path in self._view.odd]
         return "".join(odd).encode("utf-8", "surrogateescape")
 
