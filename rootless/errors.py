@@ -20,8 +20,8 @@ class RootlessError(Exception):
     """Something the user asked for cannot be done.
 
     ``message`` is one line without prefix or full stop; ``hint`` names the command or setting that mends it
-    (empty: there is none); ``exit_code`` is the process's exit code. ``excerpt`` are lines of the user's own file, shown
-    between the two.
+    (empty: there is none); ``exit_code`` is the process's exit code. ``excerpt`` are lines of the user's own file,
+    shown between the two.
     """
 
     exit_code = 125

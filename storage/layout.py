@@ -16,8 +16,8 @@
                                 held)
       names/<name>              link whose target is the container's id
       volumes/<name>/           _data/, volume.json
-      caches/<key>/             data/, name: what RUN --mount=type=cache keeps; locked itself by whoever uses it; filling:
-                                of who makes it
+      caches/<key>/             data/, name: what RUN --mount=type=cache keeps; locked itself by whoever uses it;
+                                filling: of who makes it
       steps/<key>               what a step of a build made; the directory comes with the first (storage.build_cache)
       tmp/<random>/             half-done work, locked by its maker; *.part: downloads that can be resumed
       trash/<random>            what was deleted and is not yet gone

@@ -80,8 +80,8 @@ def sort_out(xattrs: dict[bytes, bytes]) -> tuple[dict[bytes, bytes], dict[bytes
 def read(path: str | int) -> dict[bytes, bytes]:
     """The attributes of a file that mean something elsewhere: those of users, its capabilities and its ACLs.
 
-    ``path`` may be an open descriptor. A link is not followed. Attributes of overlay file systems are never among them: a container may have
-    set them. Nothing where the file system has none.
+    ``path`` may be an open descriptor. A link is not followed. Attributes of overlay file systems are never among
+    them: a container may have set them. Nothing where the file system has none.
     """
     found: dict[bytes, bytes] = {}
     follow = isinstance(path, int)
