@@ -350,7 +350,8 @@ COMMANDS: dict[str, Entry] = {
     }),
     "manifest push": ("manifests:push", True, 1, 2, {
         "--all": "bool", "-a": "--all", "--authfile": "text", "--cert-dir": "text", "--tls-verify": "bool",
-        "--creds": "text", "--retry": "number", "--retry-delay": "text", "--digestfile": "text", "--format": "text",
+        "--creds": "text", "--retry": "number", "--retry-delay": "text", "--compression-format": "text",
+        "--compression-level": "number", "--force-compression": "bool", "--digestfile": "text", "--format": "text",
         "-f": "--format", "--quiet": "bool", "-q": "--quiet", "--remove-signatures": "bool", "--rm": "bool",
         "--sign-by": "text", "--sign-by-sigstore-private-key": "text", "--sign-passphrase-file": "text",
     }),

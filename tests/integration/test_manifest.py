@@ -207,6 +207,15 @@ def test_push_sends_the_images_of_a_list_and_those_of_another_repository(
     assert "neither in the store nor at the registry" in told
     cli.ok("manifest", "push", "-q", plain, "--digestfile", str(tmp_path / "digest"), "--rm", "pushed", target)
     index = inspected(target)
+    cli.ok("manifest", "create", "--all", plain, "again", f"docker://{target}")
+    cli.ok("manifest", "push", "-q", plain, "-f", "v2s2", "again", f"{target}-docker")
+    cli.ok("manifest", "push", "-q", plain, "--compression-format", "zstd", "again", f"{target}-zstd")
+    docker, zstd = inspected(f"{target}-docker"), inspected(f"{target}-zstd")
+    assert docker["mediaType"] == "application/vnd.docker.distribution.manifest.list.v2+json"
+    assert [entry["platform"] for entry in docker["manifests"] + zstd["manifests"]] == [*PLATFORMS.values()] * 2
+    for found, kind in ((docker, "docker.image.rootfs.diff.tar.gzip"), (zstd, "oci.image.layer.v1.tar+zstd")):
+        for entry in found["manifests"]:
+            assert inspected(f"{registry.address}/pushed@{entry['digest']}")["layers"][0]["mediaType"].endswith(kind)
     assert index["mediaType"] == "application/vnd.oci.image.index.v1+json"
     assert [entry["platform"] for entry in index["manifests"]] == list(PLATFORMS.values())
     for entry in index["manifests"]:

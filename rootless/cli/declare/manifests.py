@@ -7,6 +7,7 @@ from rootless.cli.declare.complete import images
 from rootless.cli.declare.containers import FORMAT
 from rootless.cli.declare.options import Arguments, commas, flag, many, text
 from rootless.cli.declare.pulling import CONNECTION, REGISTRY, RETRY
+from rootless.cli.declare.pushing import COMPRESSION
 from rootless.cli.declare.trust import SIGNING
 
 ONE_LIST = Arguments("LIST", 1, 1, images)
@@ -84,8 +85,9 @@ COMMANDS = (
             flag("--all", "-a", help="Its images too (on unless =false)."),
             *REGISTRY,
             *RETRY,
+            *COMPRESSION,
             text("--digestfile", help="Write the digest of the list to this file.", metavar="FILE"),
-            text("--format", "-f", help="Form of the list: oci or v2s2 (as it is here).", metavar="FORMAT"),
+            text("--format", "-f", help="Form of the list and its images: oci or v2s2.", metavar="FORMAT"),
             flag("--quiet", "-q", help="No progress on stderr."),
             flag("--remove-signatures", help="Push no signatures that the images came with; none are kept."),
             flag("--rm", help="Remove the list here when it was pushed."),

@@ -53,7 +53,8 @@ def _fetch_missing(engine: Engine, found: ImageList, destination: str, values: V
     wanted: list[tuple[str, Descriptor]] = []
     for entry in found.entries:
         source = found.source(entry["digest"])
-        if source and source != _repository(destination) and not _is_here(engine.store, found, entry):
+        anew = values.get("format") or values.get("compression_format")
+        if source and (anew or source != _repository(destination)) and not _is_here(engine.store, found, entry):
             wanted.append((f"{source}@{entry['digest']}", entry))
     if not wanted:
         return

@@ -9,6 +9,7 @@ from rootless.engine.context import Engine
 from rootless.engine.events import note
 from rootless.engine.images import names as image_names
 from rootless.engine.images.push_layers import Recipe, recipe, repacked
+from rootless.engine.images.push_lists import rewritten
 from rootless.engine.images.transports import TRANSPORTS, destinations
 from rootless.engine.images.transports.outgoing import Outgoing, OutgoingIndex, converted, of_store
 from rootless.engine.images.transports.relayered import compressed
@@ -17,7 +18,7 @@ from rootless.engine.outfile import new_file
 from rootless.engine.progress import Progress
 from rootless.errors import NotFoundError, RootlessError, UsageError
 from rootless.registry.options import ConnectionOptions
-from storage import atomic, gc, jsonfast, oci, reference
+from storage import atomic, gc, oci, reference
 from storage.images import Image
 from storage.work import WorkDirectory
 
@@ -52,8 +53,11 @@ def push(
     try:
         with gc.adding(engine.store.layout):
             image = _outgoing(engine, found, with_images=values.get("all") is not False)
-            if how.everything and isinstance(image, OutgoingIndex):
-                raise _is_list("--compression-format")
+            if signer is not None and isinstance(image, OutgoingIndex) and _changes_images(values, how):
+                raise UsageError(
+                    "cannot sign the images of a list while they are changed",
+                    "push the list, then sign what is there: rootless image sign --all",
+                )
             if local:
                 digest = _write(engine, image, place, how, values, progress)
             else:
@@ -145,29 +149,24 @@ def _converted(image: Outgoing | OutgoingIndex, values: Values, directory: str) 
     form = values.get("format")
     if not form:
         return image
-    if isinstance(image, OutgoingIndex):
-        return _converted_index(image, docker=_FORMATS[form])
-    image = compressed(image, directory, everything=False) if _FORMATS[form] else image
-    return converted(image, docker=_FORMATS[form])
+    docker = _FORMATS[form]
+
+    def change(one: Outgoing, place: str) -> Outgoing:
+        return converted(compressed(one, place, everything=False) if docker else one, docker=docker)
+
+    if isinstance(image, Outgoing):
+        return change(image, directory)
+    return rewritten(image, oci.DOCKER_INDEX if docker else oci.INDEX, directory, change)
 
 
-def _converted_index(index: OutgoingIndex, *, docker: bool) -> OutgoingIndex:
-    """A list in the format that was asked for, as far as its images have that already. Raises UsageError."""
-    document = oci.check_index(jsonfast.loads_strict(index.data), index.media_type)
-    wanted, manifest = (oci.DOCKER_INDEX, oci.DOCKER_MANIFEST) if docker else (oci.INDEX, oci.MANIFEST)
-    if index.media_type == wanted:
-        return index
-    if any(entry["mediaType"] != manifest for entry in document["manifests"]):
-        raise _is_list("--format")
-    data = jsonfast.dumps({**document, "schemaVersion": 2, "mediaType": wanted}).encode("ascii")
-    return OutgoingIndex(data, wanted, index.images, index.names)
+def _changes_images(values: Values, how: Recipe) -> bool:
+    """Whether images are to be other ones than those in the store."""
+    return bool(values.get("format")) or how.everything
 
 
-def _is_list(flag: str) -> UsageError:
-    return UsageError(
-        "cannot change the images of a list: their digests are in it",
-        f"leave out {flag}, or push its images one by one",
-    )
+def _media_type(index: OutgoingIndex, how: Recipe) -> str:
+    """That of the list when its layers are compressed: Docker's knows no zstd."""
+    return index.media_type if how.format == "gzip" else oci.INDEX
 
 
 # To a registry.
@@ -197,8 +196,14 @@ def _send_out(
         confine(engine.store, options)
         target = push_registry.target_for(full, push_registry.saying(options, send))
         ready = _converted(image, values, directory)
+
+        def repack(one: Outgoing, place: str) -> Outgoing:
+            return repacked(one, how, place, lambda layer: not force and target.has(layer))
+
         if isinstance(ready, Outgoing):
-            ready = repacked(ready, how, directory, lambda layer: not force and target.has(layer))
+            ready = repack(ready, directory)
+        elif how.everything:
+            ready = rewritten(ready, _media_type(ready, how), directory, repack)
         descriptor = push_registry.publish(engine.store, ready, full, target, send, then)
         send({"kind": "pushed", "digest": descriptor["digest"]})
 
@@ -249,6 +254,10 @@ def _write(
         image = _converted(image, values, directory.path)
         if how.everything and isinstance(image, Outgoing):
             image = repacked(image, how, directory.path, lambda _: False)
+        elif how.everything and isinstance(image, OutgoingIndex):
+            image = rewritten(
+                image, _media_type(image, how), directory.path, lambda one, at: repacked(one, how, at, lambda _: False)
+            )
         digest = destinations.write_image(place, image, engine.store.caller_umask, progress.downloaded)
     progress.recording()
     return digest
