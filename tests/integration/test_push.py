@@ -257,8 +257,11 @@ def test_a_list_goes_with_its_images(cli: Cli, registry: Registry, fake: FakeReg
         with new_cli() as other:
             other.ok("pull", "-q", INSECURE, "--arch", architecture, name)
             assert digest_of(other, name) == digest_of(cli, f"{fake.host}/app:{architecture}")
-    error = cli.fails(125, "push", "-q", INSECURE, "--compression-format", "zstd", "both", name)
-    assert "cannot change the images of a list" in error
+    cli.ok("push", "-q", INSECURE, "--compression-format", "zstd", "both", name)
+    for entry in raw(name)["manifests"]:
+        assert raw(f"{name}@{entry['digest']}")["layers"][0]["mediaType"].endswith("tar+zstd")
+    signed = ("--sign-by", "nobody@example.com", "--format", "v2s2")
+    assert "cannot sign the images of a list" in cli.fails(125, "push", "-q", INSECURE, *signed, "both", name)
 
 
 @pytest.mark.parametrize(
