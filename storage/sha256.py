@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
+_OWN = "_sha2" if sys.version_info >= (3, 12) else "_sha256"
 SMALL = 1 << 20
 """Bytes up to which the interpreter's own code is as good; beyond, OpenSSL's is several times faster."""
 
 
 def hexdigest(data: bytes) -> str:
     """The digest in hexadecimal digits."""
-    if len(data) <= SMALL:
-        try:
-            from _sha2 import sha256  # type: ignore[import-not-found,unused-ignore]  # from Python 3.12
-        except ImportError:
-            try:
-                from _sha256 import sha256  # type: ignore[import-not-found,unused-ignore]
-            except ImportError:
-                from hashlib import sha256
-    else:
-        from hashlib import sha256
-    digest: str = sha256(data).hexdigest()
-    return digest
+    if len(data) <= SMALL and _OWN in sys.builtin_module_names:
+        digest: str = __import__(_OWN).sha256(data).hexdigest()
+        return digest
+    from hashlib import sha256
+
+    return sha256(data).hexdigest()

@@ -14,7 +14,6 @@ from __future__ import annotations
 import time
 
 from rootless.engine import events
-from rootless.engine.containers import stack as stacks
 from rootless.engine.containers.known import known
 from rootless.engine.containers.status import status
 from rootless.engine.images.kinds import as_kind
@@ -72,18 +71,18 @@ def commit(engine: Engine, name: str, image_name: str, values: Mapping[str, Any]
             f"cannot commit container {name}: its image was removed", "use rootless export and rootless import"
         )
     config = _configuration(container, image, values)
-    stack = stacks.of_container(engine, container)
     squash = bool(values.get("squash"))
     layers = [] if squash else [as_kind(found, kinds is _DOCKER) for found in image.layers]
     try:
         with gc.adding(engine.store.layout), WorkDirectory(engine.store.layout) as directory:
             path, small = f"{directory.path}/layer", False
             with Paused(engine, container_id, values.get("pause"), bool(values.get("quiet"))) as paused:
-                layer = None if squash else _small_layer(engine, stack, path, image.diff_ids, paused.end)
+                layer = None if squash else _small_layer(engine, container, path, image.diff_ids, paused.end)
                 if layer is None:
+                    from rootless.engine.containers import stack as stacks
                     from rootless.engine.images.layerfile import pack_stack
 
-                    layer = pack_stack(engine, stack, path, everything=squash)
+                    layer = pack_stack(engine, stacks.of_container(engine, container), path, everything=squash)
                 else:
                     small = True
             _complete(config, image, layer, squash, values, container)
@@ -98,7 +97,7 @@ def commit(engine: Engine, name: str, image_name: str, values: Mapping[str, Any]
 
 
 def _small_layer(
-    engine: Engine, stack: stacks.Stack, path: str, below: list[str], packed: Callable[[], None]
+    engine: Engine, container: Container, path: str, below: list[str], packed: Callable[[], None]
 ) -> LayerFile | None:
     """Make the layer of a container's changes, its blob in the new file ``path``; None if there are too many.
 
@@ -109,7 +108,7 @@ def _small_layer(
 
     try:
         answer = userns.run_in_userns(
-            lambda: small_layer.make(engine, stack, path, below, packed), engine.idmap, meanwhile=small_layer.load
+            lambda: small_layer.make(engine, container, path, below, packed), engine.idmap, meanwhile=small_layer.load
         )
     except OSError as error:
         raise RootlessError(f"cannot read the container's files: {error.strerror}") from None

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rootless.engine.containers.stack import Stack
+    from rootless.engine.containers.container import Container
     from rootless.engine.context import Engine
     from rootless.engine.images.layerfile import LayerFile
 
@@ -35,19 +35,21 @@ def load() -> None:
     del zlib, layerfile, confine, layers_unpack, sha256
 
 
-def make(engine: Engine, stack: Stack, path: str, below: list[str], packed: Callable[[], None]) -> bytes:
+def make(engine: Engine, container: Container, path: str, below: list[str], packed: Callable[[], None]) -> bytes:
     """Called in the user namespace: what :func:`read` takes; empty if the archive is too large.
 
     Raises RootlessError, StorageError, OSError.
     """
     import zlib
 
+    from rootless.engine.containers import stack as stacks
     from rootless.engine.images.layerfile import write_changes
     from rootless.security.confine import prepare_unpacker, unpacker
     from storage import atomic, layers_unpack
     from storage.archive.limits import Limits
     from storage.sha256 import hexdigest
 
+    stack = stacks.of_container(engine, container)
     memory = os.memfd_create("layer")
     soft, hard = getrlimit(_FSIZE)
     setrlimit(_FSIZE, min(LARGEST, soft), hard)
