@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from storage.images import Image
 
 
+_STAGE_DIGITS = 4  # of a number that can only mean a stage; a longer one may begin an image's id
+
+
 class Built(NamedTuple):
     """What came of a build: an image for each platform, in their order, and the names of it, or of the list of them."""
 
@@ -186,8 +189,12 @@ class _Build:
             raise RootlessError(f"the context {word} is a directory, and no image")
         if not image:
             index = find(self._file.stages[: entry.number], word, numbers=word != entry.base)
+            if index is not None and index not in self._states:  # a trigger of the base asks for it
+                raise RootlessError(f"stage {word} is not built before this one", "use --skip-unused-stages=false")
             if index is not None:
                 return self._states[index]
+            if word != entry.base and word.isdigit() and len(word) <= _STAGE_DIGITS:
+                raise RootlessError(f"there is no stage {word} before this one", "stages are numbered from 0")
             if word == SCRATCH:
                 return scratch(platform)
         asked = platform if entry.platform or self._platform else ""

@@ -184,6 +184,8 @@ COPY --from=0 /tool /two
     assert "[4/4]" not in project.cli.ok(
         "build", NONE, "--build-arg", f"BASE={BASE}", "--target", "MORE", str(project.path))  # fmt: skip
     assert "there is no such stage" in project.fails(125, "--target", "none")
+    project.file("odd", "FROM scratch\nCOPY --from=1 /x /\n")
+    assert "there is no stage 1 before this one" in project.fails(125, "-f", str(project.path / "odd"))
     told = project.fails(1, "--build-arg", f"BASE={BASE}", "--skip-unused-stages=false")
     assert 'building at STEP "RUN false": while running runtime: exit status 1' in told
 
