@@ -190,7 +190,7 @@ class _Build:
         if not image:
             index = find(self._file.stages[: entry.number], word, numbers=word != entry.base)
             if index is not None and index not in self._states:  # a trigger of the base asks for it
-                raise RootlessError(f"stage {word} is not built before this one", "use --skip-unused-stages=false")
+                raise RootlessError(f"stage {word} is not built before this one")
             if index is not None:
                 return self._states[index]
             if word != entry.base and word.isdigit() and len(word) <= _STAGE_DIGITS:
