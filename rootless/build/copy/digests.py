@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rootless.build.containerfile import model
-    from rootless.build.copy.content import Item
     from rootless.build.copy.request import Request
     from rootless.build.copy.source import Source
     from rootless.build.job import Job
@@ -42,7 +41,7 @@ def digest(job: Job, state: State, step: model.Copy | model.Add) -> str:
     """``sha256:…`` of all that the instruction copies. Raises ContainerfileError."""
     wanted = request.read(state, step)
     try:
-        whole = hashlib.sha256(b"1\0")
+        whole = hashlib.sha256(b"2\0")
         for word in wanted.remote:
             _feed(whole, "remote", remote.identity(job, wanted, word))
         for name, content in wanted.documents:
@@ -140,14 +139,16 @@ class _Reading:
         item = source.item(entry)
         if item is None:
             return
-        _feed(whole, path, f"{item.kind!r} {item.mode:o} {item.uid} {item.gid} {item.device}")
-        whole.update(b"%d:" % len(item.link) + item.link)
+        # No name and no target has a NUL in it, and what follows is counted: each part has an end.
+        name = path.encode("utf-8", "surrogateescape")
+        numbers = (item.mode, item.uid, item.gid, *item.device, len(item.xattrs or ()))
+        line = b"%b\0%b %o %d %d %d %d %d %b\0" % (name, item.kind, *numbers, item.link)
         if item.kind == REGULAR and isinstance(item.content, FileContent):
             item.content.check(entry.status.st_size)
-            whole.update(self._content(source, item, entry))
-        whole.update(_attributes(item.xattrs or {}))
+            line += self._content(source, entry)
+        whole.update(line + _attributes(item.xattrs) if item.xattrs else line)
 
-    def _content(self, source: Source, item: Item, entry: Entry) -> bytes:
+    def _content(self, source: Source, entry: Entry) -> bytes:
         """The digest of a file's bytes and attributes."""
         known = self._cache.get(entry.status) if self._cache is not None else None
         if known is not None:
@@ -176,7 +177,7 @@ class _Memory:
     """Which digests subtrees of layers had: two of hexadecimal digits a line, that of the question and the answer."""
 
     def __init__(self, layers: list[str], wanted: Request) -> None:
-        question = repr((1, layers, wanted.paths, wanted.parents, wanted.exclude))
+        question = repr((2, layers, wanted.paths, wanted.parents, wanted.exclude))
         self._key = hashlib.sha256(question.encode("utf-8", "surrogateescape")).hexdigest()
         self._path = f"{paths.cache_dir()}/build-subtrees"
         self._lines: list[str] = []
