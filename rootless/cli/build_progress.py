@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager
 
 from rootless.build.screen import Screen
-from rootless.cli.report import print_line
+from rootless.cli.report import of_output, print_line
 from rootless.errors import UsageError
 
 TYPE_CHECKING = False
@@ -60,11 +60,24 @@ def _for_user(values: Values) -> Screen:
 
         return BoardScreen(descriptor)
     stream = sys.stderr if descriptor == 2 else sys.stdout
+
+    def write(data: bytes) -> None:
+        try:
+            stream.buffer.write(data)
+        except OSError as error:
+            raise of_output(error) from None
+
+    def flush() -> None:
+        try:
+            stream.flush()
+        except OSError as error:
+            raise of_output(error) from None
+
     if kind == "auto" and os.environ.get("GITHUB_ACTIONS") == "true":
-        return FoldedScreen(stream.buffer.write, stream.flush, _github)
+        return FoldedScreen(write, flush, _github)
     if kind == "auto" and os.environ.get("GITLAB_CI") == "true":
-        return FoldedScreen(stream.buffer.write, stream.flush, _gitlab)
-    return PlainScreen(stream.buffer.write, stream.flush)
+        return FoldedScreen(write, flush, _gitlab)
+    return PlainScreen(write, flush)
 
 
 class PlainScreen(Screen):
