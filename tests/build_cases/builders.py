@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.build_cases import trees
+from tests.build_cases import bases, trees
 from tests.build_cases.case import Case
 from tests.support.cli import Cli
 
@@ -29,7 +29,7 @@ class Built:
 class Ours:
     """This program with a store that has the bases."""
 
-    def __init__(self, cli: Cli, layout: Path, tags: Sequence[str]) -> None:
+    def __init__(self, cli: Cli, layout: Path, tags: Sequence[str] = bases.TAGS) -> None:
         self._cli = cli
         for tag in tags:
             cli.ok("tag", cli.ok("pull", "--quiet", f"oci:{layout}:{tag}").strip(), f"localhost/{tag}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,10 @@ import pytest
 
 from rootless.build.containerfile.instructions import KEYWORDS
 from tests.build_cases import bases, table
+from tests.build_cases.builders import Ours
+from tests.build_cases.compare import differences
 from tests.build_cases.trial import Trials, homes
+from tests.support.alone import Alone
 from tests.support.cli import new_cli
 from tests.support.images import remove_tree
 
@@ -41,6 +45,39 @@ def results(request: pytest.FixtureRequest) -> Iterator[Results]:
 @pytest.mark.parametrize("name", ORDINARY)
 def test_case(results: Results, name: str) -> None:
     assert results[name].result() == {}
+
+
+ALONE = (
+    "copy-chown-names", "copy-from-stage-owner-kept", "add-tar", "add-tar-chown", "run-modes",
+    "run-removes-what-it-made", "from-chain", "real-web-server", "real-database",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_a_user_without_a_range_gets_the_same_image(
+    alone_and_usual: tuple[Ours, Ours], name: str, tmp_path: Path
+) -> None:
+    """With the true owners."""
+    case = table.NAMES[name]
+    begun = time.time()
+    built = []
+    for number, builder in enumerate(alone_and_usual):
+        directory = tmp_path / f"{number}"
+        directory.mkdir()
+        case.write(directory)
+        built.append(builder.build(case, directory))
+    alone, usual = built
+    assert alone.image, alone.said
+    assert usual.image, usual.said
+    assert differences(case, alone.image, usual.image, begun, ()) == {}
+
+
+@pytest.fixture(scope="module")
+def alone_and_usual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ours, Ours]]:
+    """Builders of a user without subordinate ids, and of one who has a range."""
+    layout = bases.write(tmp_path_factory.mktemp("bases") / "layout")
+    with new_cli() as without, new_cli() as usual:
+        yield Ours(Alone(without.home), layout), Ours(usual, layout)
 
 
 @pytest.mark.needs("debootstrap")
