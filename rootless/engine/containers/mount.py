@@ -21,6 +21,7 @@ from storage.errors import StorageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rootless.engine.context import Engine
+    from storage.drivers.base import RootfsMount
 
 
 def check_namespace(command: str) -> None:
@@ -50,15 +51,7 @@ def mount(engine: Engine, name: str) -> str:
     if lock is None:
         raise NotFoundError(f"no container with name or ID {name!r} found: no such container")
     with lock:
-        if rootfs["kind"] == "fuse-overlayfs":
-            from rootless.init.fuse import mount_fuse
-
-            mount_fuse(rootfs, rootfs.get("helper", ""), False)
-        else:
-            root = Rootfs(rootfs)
-            root.reach()
-            root.open(Site())
-            os.close(root.attach())
+        mount_here(rootfs)
     events.note(engine, "container", "mount", container_id, container.record)
     return merged
 
@@ -72,12 +65,7 @@ def unmount(engine: Engine, name: str, *, force: bool) -> None:
         return
     if merged not in mount_points():
         raise RootlessError(f"cannot unmount container {name}: it is not mounted here")
-    try:
-        umount(merged, MNT_DETACH if force else 0)
-    except OSError as error:
-        reason = os.strerror(error.errno or 0)
-        hint = "leave its directories, or use --force"
-        raise RootlessError(f"cannot unmount container {name}: {reason}", hint) from None
+    unmount_here(merged, f"container {name}", force=force)
     events.note(engine, "container", "unmount", container_id, container.record)
 
 
@@ -102,6 +90,28 @@ def everything(engine: Engine) -> list[str]:
         except StorageError:
             continue
     return found
+
+
+def mount_here(description: RootfsMount) -> None:
+    """Mount a root file system in this mount namespace, at its ``merged``. Raises RootlessError."""
+    if description["kind"] == "fuse-overlayfs":
+        from rootless.init.fuse import mount_fuse
+
+        mount_fuse(description, description.get("helper", ""), False)
+    else:
+        root = Rootfs(description)
+        root.reach()
+        root.open(Site())
+        os.close(root.attach())
+
+
+def unmount_here(path: str, what: str, *, force: bool) -> None:
+    """Take away the mount at ``path``. ``force``: also while it is in use. Raises RootlessError, which names ``what``."""
+    try:
+        umount(path, MNT_DETACH if force else 0)
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise RootlessError(f"cannot unmount {what}: {reason}", "leave its directories, or use --force") from None
 
 
 def mount_points() -> set[str]:

@@ -10,13 +10,10 @@ from __future__ import annotations
 import os
 
 from rootless import idmaps
-from rootless.engine.containers.mount import mount_points
+from rootless.engine.containers.mount import mount_here, mount_points, unmount_here
 from rootless.engine.events import note
 from rootless.engine.images import names
 from rootless.errors import RootlessError
-from rootless.init.ops import Site
-from rootless.init.rootfs import Rootfs
-from rootless.linux.libc import MNT_DETACH, umount
 from storage.store import private_directory
 
 TYPE_CHECKING = False
@@ -47,15 +44,7 @@ def mount(engine: Engine, name: str) -> tuple[Image, str]:
     merged = rootfs["merged"]
     if rootfs["kind"] == "directory" or merged in mount_points():
         return image, merged
-    if rootfs["kind"] == "fuse-overlayfs":
-        from rootless.init.fuse import mount_fuse
-
-        mount_fuse(rootfs, rootfs.get("helper", ""), False)
-    else:
-        root = Rootfs(rootfs)
-        root.reach()
-        root.open(Site())
-        os.close(root.attach())
+    mount_here(rootfs)
     note(engine, "image", "mount", image.id, {"name": name})
     return image, merged
 
@@ -76,17 +65,9 @@ def unmount(engine: Engine, name: str, *, force: bool) -> Image:
         raise RootlessError(f"cannot unmount image {name}: it is not mounted here")
     (path,) = found
     directory = f"{_places(engine)}/{image.id}"
-    if engine.driver.name == "copy":
-        engine.delete_tree(directory)
-    else:
-        try:
-            umount(path, MNT_DETACH if force else 0)
-        except OSError as error:
-            reason = os.strerror(error.errno or 0)
-            raise RootlessError(
-                f"cannot unmount image {name}: {reason}", "leave its directories, or use --force"
-            ) from None
-        engine.delete_tree(directory)
+    if engine.driver.name != "copy":
+        unmount_here(path, f"image {name}", force=force)
+    engine.delete_tree(directory)
     note(engine, "image", "unmount", image.id, {"name": name})
     return image
 
