@@ -106,7 +106,7 @@ def mount_here(description: RootfsMount) -> None:
 
 
 def unmount_here(path: str, what: str, *, force: bool) -> None:
-    """Take away the mount at ``path``. ``force``: also while it is in use. Raises RootlessError, which names ``what``."""
+    """Take away the mount at ``path``, of ``what``. ``force``: also while it is in use. Raises RootlessError."""
     try:
         umount(path, MNT_DETACH if force else 0)
     except OSError as error:
