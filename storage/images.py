@@ -288,12 +288,22 @@ class Images:
         image._names = None
 
     def untag(self, name: str) -> None:
-        """Take the full name ``name`` away; an image without any other stays, nameless. Raises ``NotFoundError``."""
+        """Take the full name ``name`` away; an image without any other stays, nameless. Raises ``NotFoundError``.
+
+        Of an image with several manifests (whose layers are compressed differently), one without a name does not stay.
+        """
         with Lock(self._layout.images_lock):
             entries = self.index.raw_entries()
-            if not any(name_of(entry) == name for entry in entries):
+            named = next((entry for entry in entries if name_of(entry) == name), None)
+            if named is None:
                 raise NotFoundError(f"{shown(name)}: image not known")
-            self._replace_deleting(without_names(entries, [name]))
+            left = without_names(entries, [name])
+            identifier, digest = annotation_of(named, IMAGE_ID), digest_of(named)
+            if identifier and any(
+                digest_of(entry) != digest and annotation_of(entry, IMAGE_ID) == identifier for entry in left
+            ):
+                left = [entry for entry in left if digest_of(entry) != digest or name_of(entry)]
+            self._replace_deleting(left)
 
     def remove(self, image: Image) -> Texts:
         """Take ``image`` with all its names out of the index; return the names.

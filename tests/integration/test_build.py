@@ -423,3 +423,15 @@ COPY --from=one --chown=1 /one /
     cli.ok("rmi", "stages")
     cli.ok("image", "prune", "-f")
     assert set(cli.parts_of_images()) == kept
+
+
+def test_an_image_that_is_its_base(cli: Cli, project: Project) -> None:
+    """Nothing was changed: it has the id of its base, which keeps its name when this one loses its own."""
+    project.file("Containerfile", f"FROM {BASE}\nENV A=1\n")
+    base = project.build("-t", "first")[-1]
+    project.file("Containerfile", "FROM first\n")
+    assert project.build("-t", "second", "--annotation", "another=manifest")[-1] == base
+    assert cli.ok("rmi", "second") == "Untagged: localhost/second:latest\n"
+    rows = [row for row in json.loads(cli.ok("images", "--format", "json")) if row["Id"] == base]
+    assert [row["Names"] for row in rows] == [["localhost/first:latest"]]
+    assert f"Deleted: {base}" in cli.ok("rmi", "first")

@@ -8,6 +8,7 @@ from rootless.engine.images import names
 from rootless.engine.images.listing import created_ns, labels
 from rootless.errors import NotFoundError, RootlessError
 from storage import gc
+from storage.errors import StorageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,14 +42,15 @@ def remove(engine: Engine, wanted: list[str], values: Mapping[str, Any]) -> list
 
 
 def _remove_one(engine: Engine, image: Image, name: str, force: bool) -> list[str]:
-    if not _is_id(image, name) and len(image.names) > 1:
+    every = _every_name(engine, image)
+    if not _is_id(image, name) and len(every) > 1:
         full = names.name_of(image, name)
         engine.store.images.untag(full)
         note(engine, "image", "untag", image.id, {"name": full})
         return [f"Untagged: {full}"]
-    if len(image.names) > 1 and not force:
+    if len(every) > 1 and not force:
         raise RootlessError(
-            f'unable to delete image "{image.id}" by ID with more than one tag ({", ".join(image.names)})',
+            f'unable to delete image "{image.id}" by ID with more than one tag ({", ".join(every)})',
             "remove the names, or use --force",
         )
     users = names.users_of(engine, image.id)
@@ -62,6 +64,18 @@ def _remove_one(engine: Engine, image: Image, name: str, force: bool) -> list[st
     removed = gc.remove_image(engine.store, image, engine.delete_tree)
     _tell(engine, image.id, removed)
     return [*(f"Untagged: {old}" for old in removed), f"Deleted: {image.id}"]
+
+
+def _every_name(engine: Engine, image: Image) -> list[str]:
+    """The names of an image, those of its other manifests too (with layers that are compressed differently)."""
+    found = list(image.names)
+    for other in engine.store.images.list():
+        try:
+            if other.digest != image.digest and other.id == image.id:
+                found += other.names
+        except StorageError:
+            continue  # damaged: for `system check`
+    return found
 
 
 def _remove_list(engine: Engine, found: ImageList, name: str) -> list[str]:
