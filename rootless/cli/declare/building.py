@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rootless.cli.declare.command import Command
-from rootless.cli.declare.options import Arguments, commas, flag, many, number, panel, perhaps, text
-from rootless.cli.declare.pulling import REGISTRY
-from rootless.cli.declare.resources import CONF
+from rootless.cli.declare.containers import FORCE_PRUNE
+from rootless.cli.declare.options import Arguments, chosen, commas, flag, many, number, panel, perhaps, text
+from rootless.cli.declare.pulling import OS_AND_ARCH, REGISTRY, RETRY
+from rootless.cli.declare.run import CREATE_OPTIONS
 
 INPUT = panel(
     "What is built",
@@ -15,9 +16,7 @@ INPUT = panel(
     many("--build-context", help="Another context: DIR, URL or docker-image://IMAGE.", metavar="NAME=CONTEXT"),
     text("--target", help="Stop at this stage.", metavar="STAGE"),
     commas("--platform", help="Platform of the image; several make an image list.", metavar="OS/ARCH[/VARIANT]"),
-    text("--os", help="Operating system of the image.", metavar="OS"),
-    text("--arch", help="Architecture of the image.", metavar="ARCH"),
-    text("--variant", help="Variant of the architecture.", metavar="VARIANT"),
+    *OS_AND_ARCH,
     text("--os-version", help="Version of the operating system that the image needs.", metavar="VERSION"),
     many("--os-feature", help="Feature of the operating system that the image needs.", metavar="FEATURE"),
     text("--from", help="Take this image instead of that of the first FROM.", metavar="IMAGE"),
@@ -26,8 +25,7 @@ INPUT = panel(
     number("--jobs", help="Stages that are built at a time (as many as processors); 0: all.", metavar="N"),
     perhaps("--pull", help="When to pull images: always, missing, never or newer (missing).", metavar="POLICY"),
     *REGISTRY,
-    number("--retry", help="How often to try again to pull after a failure (3)."),
-    text("--retry-delay", help="Pause between attempts.", metavar="DURATION"),
+    *RETRY,
 )
 
 RESULT = panel(
@@ -73,42 +71,22 @@ CACHE = panel(
 
 STEPS = panel(
     "Where commands run",
-    commas("--add-host", help="Line for /etc/hosts.", metavar="NAME:IP"),
-    commas("--allow", help="Allow RUN --security=insecure: security.insecure.", metavar="ENTITLEMENT"),
-    commas("--cap-add", help="Add a capability, or all.", metavar="CAPABILITY"),
-    commas("--cap-drop", help="Drop a capability, or all.", metavar="CAPABILITY"),
-    text("--cgroup-parent", help="Slice, or control group, to make theirs in.", metavar="PATH"),
-    text("--cgroupns", help="Control group namespace: private or host.", metavar="MODE"),
-    number("--cpu-period", help="Length of a period (100000).", metavar="MICROSECONDS"),
-    number("--cpu-quota", help="CPU time in each period.", metavar="MICROSECONDS"),
-    number("--cpu-shares", "-c", help="Share of busy CPUs, 2 to 262144 (1024)."),
-    text("--cpus", help="Number of CPUs, such as 1.5.", metavar="NUMBER"),
-    text("--cpuset-cpus", help="CPUs to run on: 0-3 or 0,2.", metavar="LIST"),
-    text("--cpuset-mems", help="Memory nodes to use: 0-3 or 0,2.", metavar="LIST"),
-    CONF,
-    commas("--device", help="Add a device of the host.", metavar="HOST[:CONTAINER[:rwm]]"),
-    commas("--dns", help="DNS server, or none.", metavar="IP"),
-    commas("--dns-option", "--dns-opt", help="Option for resolv.conf.", metavar="OPTION"),
-    commas("--dns-search", help="Search domain for resolv.conf.", metavar="DOMAIN"),
-    commas("--group-add", help="Further group of the process; keep-groups keeps the caller's.", metavar="GROUP"),
-    flag("--http-proxy", help="Hand on the caller's proxy variables (on unless =false)."),
+    *chosen(
+        CREATE_OPTIONS,
+        "--network", "--dns", "--dns-option", "--dns-search", "--add-host", "--no-hosts", "--http-proxy",
+        "--memory", "--memory-swap", "--cpus", "--cpu-shares", "--cpu-quota", "--cpu-period",
+        "--cpuset-cpus", "--cpuset-mems", "--cgroup-conf", "--cgroup-parent", "--ulimit", "--shm-size", "--device",
+        "--cap-add", "--cap-drop", "--group-add", "--userns", "--pid", "--uts", "--cgroupns",
+    ),
     text("--ipc", help="IPC namespace: private or host.", metavar="MODE"),
-    text("--isolation", help="How commands are isolated: oci or rootless (as run does), or chroot.", metavar="KIND"),
-    text("--memory", "-m", help="Memory.", metavar="SIZE"),
-    text("--memory-swap", help="Memory and swap together; -1: no limit (twice --memory).", metavar="SIZE"),
-    many("--network", "--net", help="pasta, slirp4netns, none or host, with options after a colon.", metavar="MODE"),
-    flag("--no-hosts", help="Leave /etc/hosts as the image has it."),
     flag("--no-hostname", help="Leave /etc/hostname as the image has it."),
-    text("--pid", help="Process namespace: private or host.", metavar="MODE"),
-    many("--secret", help="A secret for RUN --mount=type=secret.", metavar="id=ID[,src=FILE|,env=NAME]"),
+    text("--isolation", help="How commands are isolated: oci or rootless (as run does), or chroot.", metavar="KIND"),
     many("--security-opt", help="no-new-privileges, seccomp=FILE|unconfined, apparmor=, label=, mask=, unmask=",
          metavar="OPTION"),
-    text("--shm-size", help="Size of /dev/shm (64m).", metavar="SIZE"),
-    many("--ssh", help="An agent's socket, or keys, for RUN --mount=type=ssh.", metavar="default|ID[=SOCKET|KEY]"),
-    commas("--ulimit", help="Resource limit, or host.", metavar="NAME=SOFT[:HARD]"),
-    text("--userns", help="User namespace: host, keep-id[:uid=,gid=,size=], nomap or auto.", metavar="MODE"),
-    text("--uts", help="Host name namespace: private or host.", metavar="MODE"),
+    commas("--allow", help="Allow RUN --security=insecure: security.insecure.", metavar="ENTITLEMENT"),
     many("--volume", "-v", help="Mount a host path into every command's container.", metavar="SOURCE:TARGET[:OPTIONS]"),
+    many("--secret", help="A secret for RUN --mount=type=secret.", metavar="id=ID[,src=FILE|,env=NAME]"),
+    many("--ssh", help="An agent's socket, or keys, for RUN --mount=type=ssh.", metavar="default|ID[=SOCKET|KEY]"),
 )  # fmt: skip
 
 TALK = panel(
@@ -137,7 +115,7 @@ COMMANDS = (
         "Forget the steps of builds, and what RUN --mount=type=cache has kept.",
         (
             flag("--all", "-a", help="Also the steps that an image is made of."),
-            flag("--force", "-f", help="Do not ask."),
+            FORCE_PRUNE,
         ),
     ),
 )

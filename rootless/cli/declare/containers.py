@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rootless.cli.declare.command import Command
 from rootless.cli.declare.complete import containers
+from rootless.cli.declare.life import LATEST
 from rootless.cli.declare.options import Arguments, flag, many, number, text
 
 CONTAINERS = Arguments("CONTAINER [CONTAINER...]", complete=containers)
@@ -50,7 +51,7 @@ COMMANDS = (
             many("--filter", help="Those that match.", metavar="KEY=VALUE"),
             flag("--force", "-f", help="Kill it first if it runs; no error if there is none."),
             flag("--ignore", "-i", help="No error if there is none."),
-            flag("--latest", "-l", help="The container that was created last."),
+            LATEST,
             number("--time", "-t", help="With --force, seconds to wait before SIGKILL.", metavar="SECONDS"),
             flag("--volumes", "-v", help="Also its anonymous volumes."),
         ),
@@ -86,7 +87,7 @@ COMMANDS = (
             FORMAT,
             text("--type", "-t", help="What to look for: all, container, image or volume.", metavar="TYPE"),
             flag("--size", "-s", help="Also the sizes of a container."),
-            flag("--latest", "-l", help="The container that was created last."),
+            LATEST,
         ),
         Arguments("NAME [NAME...]", complete=containers),
         panel="Containers",
@@ -99,7 +100,7 @@ COMMANDS = (
         (
             FORMAT,
             flag("--size", "-s", help="Also the sizes."),
-            flag("--latest", "-l", help="The container that was created last."),
+            LATEST,
         ),
         CONTAINERS,
     ),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from rootless.cli.declare.command import Command
 from rootless.cli.declare.complete import containers, images
 from rootless.cli.declare.containers import ONE_CONTAINER
+from rootless.cli.declare.life import LATEST
 from rootless.cli.declare.options import Arguments, flag, many, text
 from rootless.cli.declare.resources import LIMITS
 
-LATEST = flag("--latest", "-l", help="The container that was created last.")
 JSON = text("--format", help="Output as json.", metavar="json")
 
 COMMANDS = (

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from rootless.cli.declare.command import Command
 from rootless.cli.declare.complete import container_first
+from rootless.cli.declare.life import DETACH_KEYS, LATEST
 from rootless.cli.declare.options import Arguments, commas, flag, many, number, text
 
 COMMANDS = (
@@ -16,11 +17,11 @@ COMMANDS = (
         (
             text("--cidfile", help="The container whose ID is in this file.", metavar="FILE"),
             flag("--detach", "-d", help="Leave it in the background and print the ID of the session."),
-            text("--detach-keys", help="Keys that detach (ctrl-p,ctrl-q); '' for none.", metavar="KEYS"),
+            DETACH_KEYS,
             many("--env", "-e", help="Set a variable, or take it from the caller.", metavar="NAME[=VALUE]"),
             many("--env-file", help="File with variables.", metavar="FILE"),
             flag("--interactive", "-i", help="Connect standard input."),
-            flag("--latest", "-l", help="The container that was created last."),
+            LATEST,
             commas("--preserve-fd", help="Pass a descriptor to the command.", metavar="N"),
             number("--preserve-fds", help="Pass the N descriptors from 3 on to the command."),
             flag("--privileged", help="Give it all capabilities of the container's user namespace."),

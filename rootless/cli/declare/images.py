@@ -6,7 +6,7 @@ from rootless.cli.declare.command import Command
 from rootless.cli.declare.complete import images
 from rootless.cli.declare.containers import FILTER, FORCE_PRUNE, FORMAT, PRUNE_FILTER, ROW_FORMAT
 from rootless.cli.declare.options import Arguments, flag, many, text
-from rootless.cli.declare.pulling import PLATFORM, REGISTRY, RETRY
+from rootless.cli.declare.pulling import OS_AND_ARCH, PLATFORM, REGISTRY, RETRY
 
 ONE_IMAGE = Arguments("IMAGE", 1, 1, images)
 IMAGES = Arguments("IMAGE [IMAGE...]", complete=images)
@@ -116,9 +116,7 @@ COMMANDS = (
         (
             many("--change", "-c", help="Containerfile instruction for the configuration.", metavar="INSTRUCTION"),
             text("--message", "-m", help="Comment in the history."),
-            text("--os", help="Operating system of the image.", metavar="OS"),
-            text("--arch", help="Architecture of the image.", metavar="ARCH"),
-            text("--variant", help="Variant of the architecture.", metavar="VARIANT"),
+            *OS_AND_ARCH,
             QUIET_PULL,
         ),
         Arguments("FILE|URL|- [NAME]", 1, 2),

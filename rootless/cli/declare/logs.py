@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rootless.cli.declare.command import Command
 from rootless.cli.declare.complete import containers
+from rootless.cli.declare.life import LATEST
 from rootless.cli.declare.options import Arguments, flag, number, text
 
 COMMANDS = (
@@ -14,7 +15,7 @@ COMMANDS = (
         (
             flag("--color", help="A colour for each container."),
             flag("--follow", "-f", help="Go on with what it writes, until it ends."),
-            flag("--latest", "-l", help="The container that was created last."),
+            LATEST,
             flag("--names", "-n", help="Before each line of several containers the name, not the ID."),
             text("--since", help="Only since then: a time, or a duration before now.", metavar="TIME"),
             number("--tail", help="Only so many last lines; -1 for all.", metavar="LINES"),

@@ -107,6 +107,12 @@ def perhaps(*names: str, help: str, metavar: str = "TEXT") -> Option:
     return Option("maybe", names, help, f"{OPTIONAL}{metavar}]")
 
 
+def chosen(options: tuple[Option, ...], *names: str) -> tuple[Option, ...]:
+    """Those of ``options`` that a command has in common with another, by their long names."""
+    known = {option.names[0]: option for option in options}
+    return tuple(known[name] for name in names)
+
+
 def panel(title: str, *options: Option) -> tuple[Option, ...]:
     """The options under a heading of their own in the help text."""
     return tuple(replace(option, panel=title) for option in options)

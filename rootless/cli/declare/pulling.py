@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from rootless.cli.declare.options import flag, number, text
 
-PLATFORM = (
-    text("--platform", help="Platform of the image.", metavar="OS/ARCH[/VARIANT]"),
+OS_AND_ARCH = (
     text("--os", help="Operating system of the image.", metavar="OS"),
     text("--arch", help="Architecture of the image.", metavar="ARCH"),
     text("--variant", help="Variant of the architecture.", metavar="VARIANT"),
+)
+
+PLATFORM = (
+    text("--platform", help="Platform of the image.", metavar="OS/ARCH[/VARIANT]"),
+    *OS_AND_ARCH,
 )
 
 AUTHFILE = text("--authfile", help="File with credentials of registries.", metavar="FILE")

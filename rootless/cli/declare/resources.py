@@ -5,6 +5,7 @@ from __future__ import annotations
 from rootless.cli.declare.command import Command
 from rootless.cli.declare.complete import container_first, containers
 from rootless.cli.declare.health import HEALTH
+from rootless.cli.declare.life import CIDFILE, FILTER, LATEST
 from rootless.cli.declare.options import Arguments, commas, flag, many, number, panel, text
 
 LIMITS = panel(
@@ -44,9 +45,9 @@ CGROUPS = panel(
 SEVERAL = Arguments("CONTAINER [CONTAINER...]", complete=containers)
 CHOICE = (
     flag("--all", "-a", help="All containers."),
-    many("--filter", "-f", help="Those that match.", metavar="KEY=VALUE"),
-    flag("--latest", "-l", help="The container that was created last."),
-    commas("--cidfile", help="Also the container whose ID is in this file.", metavar="FILE"),
+    FILTER,
+    LATEST,
+    CIDFILE,
 )
 
 COMMANDS = (
@@ -70,7 +71,7 @@ COMMANDS = (
         ("update", "container update"),
         "resources:update",
         "Change the limits or the health check of a container, at once if it runs.",
-        (*LIMITS, CONF, *HEALTH, flag("--latest", "-l", help="The container that was created last.")),
+        (*LIMITS, CONF, *HEALTH, LATEST),
         Arguments("CONTAINER", 0, 1, containers),
         panel="Containers",
         examples=("rootless update --memory 1g --cpus 2 web",),
@@ -93,7 +94,7 @@ COMMANDS = (
             flag("--all", "-a", help="Also containers that do not run."),
             text("--format", help="Output as json, or a line for each by a Go template.", metavar="TEMPLATE"),
             number("--interval", "-i", help="Seconds between two looks (5).", metavar="SECONDS"),
-            flag("--latest", "-l", help="The container that was created last."),
+            LATEST,
             flag("--no-reset", help="Do not clear the screen between two looks."),
             flag("--no-stream", help="Look once."),
             flag("--no-trunc", help="Full IDs."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rootless.cli.declare.command import Command
 from rootless.cli.declare.complete import image_first, volumes
 from rootless.cli.declare.health import HEALTH
+from rootless.cli.declare.life import DETACH_KEYS, SIG_PROXY
 from rootless.cli.declare.options import Arguments, Option, commas, flag, many, number, panel, text
 from rootless.cli.declare.pulling import PLATFORM, REGISTRY
 from rootless.cli.declare.resources import CGROUPS, LIMITS
@@ -57,9 +58,9 @@ PROCESS = panel(
 
 RUN_ONLY = panel(
     "Process",
-    flag("--sig-proxy", help="Forward signals to the container (on unless =false)."),
+    SIG_PROXY,
     flag("--detach", "-d", help="Print the container's ID and leave it running."),
-    text("--detach-keys", help="Keys that detach (ctrl-p,ctrl-q); '' for none.", metavar="KEYS"),
+    DETACH_KEYS,
 )
 
 IDENTITY = panel(
