@@ -13,7 +13,8 @@ WANTED = {*range(1, 95), 98, 99, 100}
 
 
 def test_every_row_has_a_test() -> None:
-    found = re.compile(r"""^\s*def (test_\w+)|^\s*"(\w+_rows?(?:_\d+)+)": """, re.M)  # a test, or what one is called with
+    # A test, or what one is called with.
+    found = re.compile(r"""^\s*def (test_\w+)|^\s*"(\w+_rows?(?:_\d+)+)": """, re.M)
     names = ["".join(pair) for path in TESTS.rglob("test_*.py") for pair in found.findall(path.read_text())]
     missing = WANTED - {row for name in names for row in rows.of_test(name)}
     assert not missing, f"no test carries the number of {sorted(missing)}"
