@@ -11,8 +11,8 @@ import os
 
 from storage import locks, oci, reference, reserve
 from storage.errors import DamagedError, NotFoundError, StorageError, shown
-from storage.images import ID_LENGTH
-from storage.index import IndexFile, digest_of, name_of, with_names, without_names
+from storage.images import candidates, is_hex, is_id, with_tag
+from storage.index import Described, IndexFile, digest_of, name_of, with_names, without_names
 from storage.locks import Lock
 
 TYPE_CHECKING = False
@@ -34,7 +34,6 @@ UNKNOWN = "application/vnd.unknown.artifact.v1"
 TITLE = "org.opencontainers.image.title"
 """Annotation of a layer: what its file is called."""
 CREATED = "org.opencontainers.image.created"
-_HEX = "0123456789abcdef"
 
 
 def check_artifact(document: object, media_type: str | None = None) -> Manifest:
@@ -53,26 +52,16 @@ def check_artifact(document: object, media_type: str | None = None) -> Manifest:
     return found  # type: ignore[return-value]
 
 
-class Artifact:
+class Artifact(Described):
     """One artifact. Its manifest is read and checked when it is first asked for."""
 
-    __slots__ = ("_artifacts", "_manifest", "descriptor", "names")
+    __slots__ = ("_artifacts", "_manifest", "names")
 
     def __init__(self, artifacts: Artifacts, descriptor: Descriptor, names: list[str]) -> None:
-        self.descriptor = descriptor
+        super().__init__(descriptor)
         self.names = names
         self._artifacts = artifacts
         self._manifest: Manifest | None = None
-
-    @property
-    def digest(self) -> str:
-        """Digest of the manifest."""
-        return self.descriptor["digest"]
-
-    @property
-    def media_type(self) -> str:
-        """Media type of the manifest."""
-        return self.descriptor["mediaType"]
 
     @property
     def manifest(self) -> Manifest:
@@ -122,22 +111,23 @@ class Artifacts:
         """
         known = self.list()
         encoded = name.removeprefix("sha256:")
-        is_hex = bool(encoded) and len(encoded) <= ID_LENGTH and not encoded.strip(_HEX)
-        if not (is_hex and len(encoded) == ID_LENGTH):
+        if not is_id(encoded):
             wanted = reference.parse(name)
             if wanted.digest is not None:
                 return next((each for each in known if each.digest == wanted.digest and any(
                     reference.parse(own).name() == wanted.name() for own in each.names)), None)
-            tagged = f"{reference.split(name)[0]}:{wanted.tag}"
-            short = reference.is_short(name)
-            for candidate in ([f"localhost/{tagged}"] if short else []) + [str(wanted)]:
+            for candidate in candidates(name, wanted):
                 for each in known:
                     if candidate in each.names:
                         return each
-            ending = [each for each in known if short and any(own.endswith(f"/{tagged}") for own in each.names)]
-            if ending:
-                return _one(ending, name)
-        return _one([each for each in known if is_hex and oci.Digest(each.digest).encoded.startswith(encoded)], name)
+            ending = f"/{with_tag(name, wanted)}"
+            if reference.is_short(name):
+                found = [each for each in known if any(own.endswith(ending) for own in each.names)]
+                if found:
+                    return _one(found, name)
+        if not is_hex(encoded):
+            return None
+        return _one([each for each in known if oci.Digest(each.digest).encoded.startswith(encoded)], name)
 
     def read(self, artifact: Artifact) -> Manifest:
         """The checked manifest of an artifact. Raises ``DamagedError``."""

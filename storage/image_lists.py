@@ -12,8 +12,8 @@ import os
 
 from storage import jsonfast, locks, oci, reference, reserve
 from storage.errors import DamagedError, NotFoundError, StorageError, shown
-from storage.images import ID_LENGTH
-from storage.index import LIST_ID, annotation_of, identity_of, name_of, with_names, without_names
+from storage.images import ID_LENGTH, candidates, is_hex, is_id, with_tag
+from storage.index import LIST_ID, Described, annotation_of, identity_of, name_of, with_names, without_names
 from storage.locks import Lock
 
 TYPE_CHECKING = False
@@ -33,16 +33,15 @@ LIST_CREATED = "rootless.list.created"
 """Annotation of a list's entry in the index: when it was made, as RFC 3339 text."""
 LIST_SOURCE = "rootless.list.source."
 """With a digest behind it, the annotation that says at which registry's reference the list's entry is to be had."""
-_HEX = "0123456789abcdef"
 
 
-class ImageList:
+class ImageList(Described):
     """One list. Its document is read and checked when it is first asked for."""
 
-    __slots__ = ("_document", "_lists", "_names", "descriptor")
+    __slots__ = ("_document", "_lists", "_names")
 
     def __init__(self, lists: ImageLists, descriptor: Descriptor, names: list[str]) -> None:
-        self.descriptor = descriptor
+        super().__init__(descriptor)
         self._lists = lists
         self._names = names
         self._document: Index | None = None
@@ -56,24 +55,9 @@ class ImageList:
         return annotation_of(self.descriptor, LIST_ID) or oci.Digest(self.digest).encoded
 
     @property
-    def digest(self) -> str:
-        """Digest of the document as it is now."""
-        return self.descriptor["digest"]
-
-    @property
-    def media_type(self) -> str:
-        """Media type of the document."""
-        return self.descriptor["mediaType"]
-
-    @property
     def names(self) -> list[str]:
         """Every full reference that names the list, in the order in which they were given."""
         return self._names
-
-    @property
-    def annotations(self) -> dict[str, str]:
-        """Annotations of the list's entry in the index of the store (those of the list are in ``document``)."""
-        return self.descriptor.get("annotations", {})
 
     @property
     def created(self) -> str:
@@ -135,27 +119,27 @@ class ImageLists:
         """
         known = self.list()
         identifier = name.removeprefix("sha256:")
-        is_hex = bool(identifier) and len(identifier) <= ID_LENGTH and not identifier.strip(_HEX)
-        if len(identifier) == ID_LENGTH and is_hex:
+        if is_id(identifier):
             return next((each for each in known if each.id == identifier), None)
         try:
             wanted = reference.parse(name)
         except reference.InvalidReferenceError:
-            if not is_hex:
+            if not is_hex(identifier):
                 raise
             return _only(known, name, lambda each: each.id.startswith(identifier))
         if wanted.digest is not None:
             return next((each for each in known if each.digest == wanted.digest
                          and any(reference.parse(own).name() == wanted.name() for own in each.names)), None)
-        short = reference.is_short(name)
-        tagged = f"{reference.split(name)[0]}:{wanted.tag}"
-        for candidate in ([f"localhost/{tagged}"] if short else []) + [str(wanted)]:
+        for candidate in candidates(name, wanted):
             for each in known:
                 if candidate in each.names:
                     return each
-        if short and (found := _only(known, name, lambda each: any(own.endswith(f"/{tagged}") for own in each.names))):
+        ending = f"/{with_tag(name, wanted)}"
+        if reference.is_short(name) and (
+            found := _only(known, name, lambda each: any(own.endswith(ending) for own in each.names))
+        ):
             return found
-        return _only(known, name, lambda each: each.id.startswith(identifier)) if is_hex else None
+        return _only(known, name, lambda each: each.id.startswith(identifier)) if is_hex(identifier) else None
 
     def read(self, found: ImageList) -> Index:
         """The checked document of a list. Raises ``DamagedError``."""

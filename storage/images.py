@@ -9,7 +9,7 @@ from __future__ import annotations
 from storage import oci, reference, reserve
 from storage.blobs import Blobs
 from storage.errors import DamagedError, NotFoundError, StorageError, shown
-from storage.index import IndexFile, annotation_of, digest_of, name_of, with_names, without_names
+from storage.index import Described, IndexFile, annotation_of, digest_of, name_of, with_names, without_names
 from storage.locks import Lock
 from storage.oci import REF_NAME, Digest
 
@@ -35,13 +35,13 @@ ID_LENGTH = 64
 _HEX = "0123456789abcdef"
 
 
-class Image:
+class Image(Described):
     """One image of the store. Manifest and configuration are read and checked when they are first asked for."""
 
-    __slots__ = ("_config", "_images", "_manifest", "_names", "descriptor")
+    __slots__ = ("_config", "_images", "_manifest", "_names")
 
     def __init__(self, images: Images, descriptor: Descriptor, names: list[str] | None = None) -> None:
-        self.descriptor = descriptor
+        super().__init__(descriptor)
         self._images = images
         self._names = names
         self._manifest: Manifest | None = None
@@ -49,21 +49,6 @@ class Image:
 
     def __repr__(self) -> str:
         return f"Image({self.digest!r})"
-
-    @property
-    def digest(self) -> str:
-        """Digest of the manifest."""
-        return self.descriptor["digest"]
-
-    @property
-    def media_type(self) -> str:
-        """Media type of the manifest."""
-        return self.descriptor["mediaType"]
-
-    @property
-    def annotations(self) -> dict[str, str]:
-        """Annotations of the image's entry in the index (those of the manifest are in ``manifest``)."""
-        return self.descriptor.get("annotations", {})
 
     @property
     def names(self) -> list[str]:
@@ -76,7 +61,7 @@ class Image:
     def id(self) -> str:
         """Hex digest of the configuration."""
         known = self.annotations.get(IMAGE_ID, "")
-        return known if _is_id(known) else Digest(self.manifest["config"]["digest"]).encoded
+        return known if is_id(known) else Digest(self.manifest["config"]["digest"]).encoded
 
     @property
     def manifest(self) -> Manifest:
@@ -179,21 +164,21 @@ class Images:
         ``StorageError`` if ``name`` fits several images, or is neither a reference nor an id, or the index is damaged.
         """
         identifier = name.removeprefix("sha256:")
-        if _is_id(identifier):
+        if is_id(identifier):
             return self._by_id(identifier)
         try:
             wanted = reference.parse(name)
         except reference.InvalidReferenceError:
-            if not _is_hex(identifier):
+            if not is_hex(identifier):
                 raise
             return self._by_id(identifier)
         if wanted.digest is not None:
             return self._by_reference_digest(wanted, short=reference.is_short(name))
-        for candidate in _candidates(name, wanted):
+        for candidate in candidates(name, wanted):
             if image := self.get(candidate):
                 return image
-        found = self._by_suffix(f"/{_with_tag(name, wanted)}") if reference.is_short(name) else None
-        if found is None and _is_hex(identifier):
+        found = self._by_suffix(f"/{with_tag(name, wanted)}") if reference.is_short(name) else None
+        if found is None and is_hex(identifier):
             found = self._by_id(identifier)
         if found is None:
             self.index.entries()  # what cannot be read is not without the image
@@ -328,24 +313,26 @@ class Images:
         reserve.deleting(self._layout, lambda: self.index.replace(entries), "cannot write the image index")
 
 
-def _is_hex(text: str) -> bool:
+def is_hex(text: str) -> bool:
+    """Whether an id may begin so."""
     return bool(text) and len(text) <= ID_LENGTH and not text.strip(_HEX)
 
 
-def _is_id(text: str) -> bool:
+def is_id(text: str) -> bool:
+    """Whether it is a whole id: 64 hex digits."""
     return len(text) == ID_LENGTH and not text.strip(_HEX)
 
 
-def _with_tag(name: str, wanted: reference.Reference) -> str:
+def with_tag(name: str, wanted: reference.Reference) -> str:
     """The short ``name`` as it was typed, with its tag."""
     return f"{reference.split(name)[0]}:{wanted.tag}"
 
 
-def _candidates(name: str, wanted: reference.Reference) -> list[str]:
+def candidates(name: str, wanted: reference.Reference) -> list[str]:
     """The full names that ``name`` can mean, the likeliest first."""
     if not reference.is_short(name):
         return [str(wanted)]
-    return [f"localhost/{_with_tag(name, wanted)}", str(wanted)]
+    return [f"localhost/{with_tag(name, wanted)}", str(wanted)]
 
 
 def _check_name(name: str) -> None:

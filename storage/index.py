@@ -31,6 +31,30 @@ def encode(entries: list[Any]) -> bytes:
     return jsonfast.seal(_HEAD + b",\n".join(jsonfast.dumps(entry).encode("ascii") for entry in entries) + b"\n]}")
 
 
+class Described:
+    """What an entry of an index names; ``descriptor`` is one of its entries."""
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self.descriptor = descriptor
+
+    @property
+    def digest(self) -> str:
+        """Digest of the document, as it is now."""
+        return self.descriptor["digest"]
+
+    @property
+    def media_type(self) -> str:
+        """Media type of the document."""
+        return self.descriptor["mediaType"]
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """Annotations of the entry (those of the document are in it)."""
+        return self.descriptor.get("annotations", {})
+
+
 class IndexFile:
     """The index of one store, read when it is first needed and again when it was replaced."""
 
