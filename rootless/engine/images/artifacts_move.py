@@ -11,7 +11,7 @@ from rootless.engine.images.fetch import confine
 from rootless.engine.images.remote import ask
 from rootless.engine.images.source import blob_message, check_space
 from rootless.engine.images.trust import check as trust
-from rootless.engine.images.worker import Message, Send, Worker
+from rootless.engine.images.worker import Message, Send, follow
 from rootless.errors import UsageError
 from rootless.registry import registries_conf
 from rootless.registry.download import Downloader
@@ -50,20 +50,21 @@ def _secret(values: Values) -> ConnectionOptions:
 def _work(work: Callable[[Send], None], progress: Progress) -> Message:
     """Do the work in a process of its own, and show how it goes on; its last message."""
     last: Message = {}
-    worker = Worker(work)
+
+    def show(message: Message) -> None:
+        nonlocal last
+        if message["kind"] == "note":
+            progress.note(message["text"])
+        elif message["kind"] == "waiting":
+            progress.waiting(message["digest"], message["size"])
+        elif message["kind"] == "blob":
+            progress.downloaded(message["digest"], message["done"], message["size"])
+        else:
+            last = message
+
     try:
-        while (messages := worker.receive()) is not None:
-            for message in messages:
-                if message["kind"] == "note":
-                    progress.note(message["text"])
-                elif message["kind"] == "waiting":
-                    progress.waiting(message["digest"], message["size"])
-                elif message["kind"] == "blob":
-                    progress.downloaded(message["digest"], message["done"], message["size"])
-                else:
-                    last = message
+        follow(work, show)
     finally:
-        worker.kill()
         progress.close()
     return last
 

@@ -13,7 +13,7 @@ from rootless.engine.images.push import push
 from rootless.engine.images.remote import ask
 from rootless.engine.images.source import blob_message, check_space, missing_blobs, read_manifest
 from rootless.engine.images.trust import check as trust
-from rootless.engine.images.worker import Send, Worker
+from rootless.engine.images.worker import Message, Send, follow
 from rootless.errors import UsageError
 from rootless.registry import registries_conf
 from rootless.registry.download import Downloader
@@ -65,15 +65,12 @@ def _fetch_missing(engine: Engine, found: ImageList, destination: str, values: V
         for name, entry in wanted:
             _fetch(engine.store, name, entry, options, send)
 
-    worker = Worker(work)
-    try:
-        while (messages := worker.receive()) is not None:
-            for message in messages:
-                if message["done"] < message["size"]:
-                    progress.waiting(message["digest"], message["size"])
-                progress.downloaded(message["digest"], message["done"], message["size"])
-    finally:
-        worker.kill()
+    def show(message: Message) -> None:
+        if message["done"] < message["size"]:
+            progress.waiting(message["digest"], message["size"])
+        progress.downloaded(message["digest"], message["done"], message["size"])
+
+    follow(work, show)
 
 
 def _send_artifacts(engine: Engine, found: ImageList, destination: str, values: Values) -> None:
@@ -94,12 +91,7 @@ def _send_artifacts(engine: Engine, found: ImageList, destination: str, values: 
         for entry, manifest in wanted:
             publish(engine.store, target, entry, manifest, entry["digest"], send)
 
-    worker = Worker(work)
-    try:
-        while worker.receive() is not None:
-            pass
-    finally:
-        worker.kill()
+    follow(work)
 
 
 def _repository(destination: str) -> str:

@@ -10,7 +10,7 @@ from rootless.engine.events import note
 from rootless.engine.images import platform as image_platform
 from rootless.engine.images import source as image_source
 from rootless.engine.images.install import Installed, install
-from rootless.engine.images.worker import Send, Worker
+from rootless.engine.images.worker import Send, follow
 from rootless.engine.progress import Progress
 from rootless.errors import RootlessError, UsageError
 from rootless.registry.options import ConnectionOptions
@@ -91,12 +91,7 @@ def pull_for_run(engine: Engine, name: str, policy: str, values: Values) -> Imag
         progress = engine.progress(bool(values.get("quiet")))
         send({"kind": "pulled", "id": pull(engine, name, {**values, "policy": policy}, progress)})
 
-    worker = Worker(work)
-    try:
-        while (messages := worker.receive()) is not None:
-            found += [message["id"] for message in messages]
-    finally:
-        worker.kill()
+    follow(work, lambda message: found.append(message["id"]))
     image = engine.store.images.find(found[0])
     if image is None:
         raise RootlessError(f"cannot use {name}: the image was removed just after it was pulled")

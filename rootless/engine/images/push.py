@@ -13,7 +13,7 @@ from rootless.engine.images.push_lists import rewritten
 from rootless.engine.images.transports import TRANSPORTS, destinations
 from rootless.engine.images.transports.outgoing import Outgoing, OutgoingIndex, converted, of_store
 from rootless.engine.images.transports.relayered import compressed
-from rootless.engine.images.worker import Message, Send, Worker
+from rootless.engine.images.worker import Message, Send, follow
 from rootless.engine.outfile import new_file
 from rootless.engine.progress import Progress
 from rootless.errors import NotFoundError, RootlessError, UsageError
@@ -207,22 +207,22 @@ def _send_out(
         descriptor = push_registry.publish(engine.store, ready, full, target, send, then)
         send({"kind": "pushed", "digest": descriptor["digest"]})
 
-    digest = ""
+    pushed: list[str] = []
+
+    def take(message: Message) -> None:
+        if message["kind"] == "pushed":
+            pushed.append(message["digest"])
+        _show(message, progress)
+
     with WorkDirectory(engine.store.layout) as scratch:
-        worker = Worker(lambda send: work(send, scratch.path))
-        try:
-            while (messages := worker.receive()) is not None:
-                for message in messages:
-                    digest = _told(message, progress) or digest
-        finally:
-            worker.kill()
-    if not digest:
+        follow(lambda send: work(send, scratch.path), take)
+    if not pushed:
         raise RootlessError(f"cannot push to {full}: the worker process ended without a result")
-    return digest
+    return pushed[-1]
 
 
-def _told(message: Message, progress: Progress) -> str:
-    """Pass one message on; the digest, if it is the last."""
+def _show(message: Message, progress: Progress) -> None:
+    """Pass one message on."""
     kind = message["kind"]
     if kind == "note":
         progress.note(message["text"])
@@ -236,7 +236,6 @@ def _told(message: Message, progress: Progress) -> str:
         progress.config(message["digest"])
     elif kind == "recording":
         progress.recording()
-    return str(message["digest"]) if kind == "pushed" else ""
 
 
 # To a file or a directory.

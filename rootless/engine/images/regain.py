@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rootless.engine.context import Engine
 from rootless.engine.images.fetch import confine, fetch_blob
-from rootless.engine.images.worker import Send, Worker
+from rootless.engine.images.worker import Send, follow
 from rootless.errors import RootlessError
 from rootless.registry.options import ConnectionOptions
 from storage import gc, reference
@@ -46,9 +46,4 @@ def _fetch(engine: Engine, name: str, descriptor: Descriptor, options: Connectio
         confine(engine.store, options)
         fetch_blob(engine.store, name, descriptor, options)
 
-    worker = Worker(work)
-    try:
-        while worker.receive() is not None:
-            pass
-    finally:
-        worker.kill()
+    follow(work)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rootless.engine.images.fetch import confine, sources_of
-from rootless.engine.images.worker import Message, Send, Worker
+from rootless.engine.images.worker import Message, Send, follow
 from rootless.errors import RootlessError
 from rootless.registry import registries_conf
 from rootless.registry.download import Downloader
@@ -49,12 +49,7 @@ def look(engine: Engine, name: str, values: Mapping[str, Any]) -> Found:
             confine(engine.store, options)
             send({"kind": "found", **_look(engine.store, name, options)})
 
-        worker = Worker(work)
-        try:
-            while (received := worker.receive()) is not None:
-                messages += received
-        finally:
-            worker.kill()
+        follow(work, messages.append)
         answer = messages[-1]
         blobs = engine.store.blobs
         data = blobs.read(answer["digest"], verify=True)

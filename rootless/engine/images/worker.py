@@ -91,6 +91,20 @@ class Worker:
             os.waitpid(pid, 0)
 
 
+def follow(work: Callable[[Send], None], take: Callable[[Message], object] = lambda message: None) -> None:
+    """Do ``work`` in a child to its end, and give each of its messages to ``take``. Raises as ``receive``.
+
+    Whatever ends this ends the child.
+    """
+    worker = Worker(work)
+    try:
+        while (messages := worker.receive()) is not None:
+            for message in messages:
+                take(message)
+    finally:
+        worker.kill()
+
+
 def _child(work: Callable[[Send], None], writer: int, parent: int) -> NoReturn:
     """Run ``work`` and leave without the parent's clean-up; every failure becomes a message."""
     code = 1
