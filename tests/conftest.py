@@ -16,7 +16,7 @@ import pytest
 
 from tests.support import capabilities, figures, rows
 
-pytest_plugins = ["tests.support.fixtures"]
+pytest_plugins = ["tests.support.fixtures", "tests.support.matrix_fixtures"]
 
 # The checkout may belong to somebody else, so nothing is written there; a shared machine has no use for deadlines; and
 # in CI a failure must be one of the change, not of the dice.

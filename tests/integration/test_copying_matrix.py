@@ -2,61 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.support import matrix
 from tests.support.copying import bytes_of, members
-from tests.support.fixtures import require
-from tests.support.matrix import USERS, User
+from tests.support.matrix import User
+from tests.support.matrix_fixtures import IMAGE
 
-IMAGE = "localhost/special"
 NONE = "--network=none"
-DRIVERS = ["overlay", "fuse-overlayfs", "copy"]
 
 pytestmark = pytest.mark.needs("userns", "busybox")
 
 
-def _of_root(name: str) -> object:
-    return pytest.param(name, marks=pytest.mark.as_root) if USERS[name].root else name
-
-
-@pytest.fixture(scope="module")
-def special(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of the image's layout, open to all."""
-    target = matrix.layout(tmp_path_factory.mktemp("special") / "layout")
-    for directory in [target, *target.parents[:3]]:
-        if directory.stat().st_uid == os.getuid():
-            directory.chmod(0o755)
-    return target
-
-
-@pytest.fixture(scope="module", params=[_of_root(name) for name in USERS])
-def owner(request: pytest.FixtureRequest, special: Path) -> Iterator[User]:
-    """Each kind of user, with the image in a store that all drivers share."""
-    kind = USERS[request.param]
-    if kind.ranged and not kind.root:
-        require("subuid", "newuidmap")
-    with matrix.new_user(kind) as made:
-        made.ok("tag", made.ok("pull", "--quiet", f"oci:{special}:special").strip(), IMAGE)
-        yield made
-
-
-@pytest.fixture(params=DRIVERS)
-def user(request: pytest.FixtureRequest, owner: User) -> Iterator[User]:
-    """The user with one driver; the test leaves nothing behind in the store."""
-    if request.param != "copy":
-        require(*({"overlay": ["overlay"], "fuse-overlayfs": ["fuse", "fuse-overlayfs"]}[request.param]))
-    owner.driver = request.param
-    yield owner
-    owner.ok("rm", "-af", "-t0")
-    owner.ok("image", "prune", "-f")
-    assert owner.leftovers() == []
-    assert owner.ok("system", "check") == ""
-    owner.driver = ""
+@pytest.fixture
+def user(user: User) -> Iterator[User]:
+    """As in the other tests; the containers and images that the test made are removed."""
+    yield user
+    user.ok("rm", "-af", "-t0")
+    user.ok("image", "prune", "-f")
 
 
 def test_a_container_through_everything(user: User) -> None:

@@ -4,58 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import images, matrix
-from tests.support.fixtures import require
-from tests.support.matrix import USERS, WEB, User
+from tests.support.matrix import WEB, User
+from tests.support.matrix_fixtures import IMAGE, open_to_all
 
-IMAGE = "localhost/special"
 LOOK = "cd /; stat -c '%n %u:%g %a %F %h' $(cat) | sort"
 PATHS = "data/* data/opaque/* srv/* srv/web/* raised/su home/user tmp"
-DRIVERS = ["overlay", "fuse-overlayfs", "copy"]
 
 pytestmark = pytest.mark.needs("userns", "busybox")
-
-
-def _of_root(name: str) -> object:
-    return pytest.param(name, marks=pytest.mark.as_root) if USERS[name].root else name
-
-
-@pytest.fixture(scope="module")
-def special(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of the image's layout, open to all."""
-    target = matrix.layout(tmp_path_factory.mktemp("special") / "layout")
-    for directory in [target, *target.parents[:3]]:
-        if directory.stat().st_uid == os.getuid():
-            directory.chmod(0o755)
-    return target
-
-
-@pytest.fixture(scope="module", params=[_of_root(name) for name in USERS])
-def owner(request: pytest.FixtureRequest, special: Path) -> Iterator[User]:
-    """Each kind of user, with the image in a store that all drivers share."""
-    kind = USERS[request.param]
-    if kind.ranged and not kind.root:
-        require("subuid", "newuidmap")
-    with matrix.new_user(kind) as made:
-        made.ok("tag", made.ok("pull", "--quiet", f"oci:{special}:special").strip(), IMAGE)
-        yield made
-
-
-@pytest.fixture(params=DRIVERS)
-def user(request: pytest.FixtureRequest, owner: User) -> Iterator[User]:
-    """The user with one driver; the test leaves nothing behind in the store."""
-    if request.param != "copy":
-        require(*({"overlay": ["overlay"], "fuse-overlayfs": ["fuse", "fuse-overlayfs"]}[request.param]))
-    owner.driver = request.param
-    yield owner
-    assert owner.leftovers() == []
-    assert owner.ok("system", "check") == ""
-    owner.driver = ""
 
 
 def run(user: User, *arguments: str, stdin: str = "") -> str:
@@ -298,9 +258,7 @@ def test_the_host_under_a_throw_away_layer(user: User) -> None:
 def test_an_image_gone_takes_its_layers(owner: User, tmp_path: Path) -> None:
     layout = images.Layout(tmp_path / "small")
     layout.add_image("one", [layout.add_layer(images.tar_of([images.file("f", b"x", uid=WEB)]))], {})
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        if path.stat().st_uid == os.getuid():
-            path.chmod(0o755)
+    open_to_all(layout.directory)
     before = {entry.name for entry in (owner.data / "layers").iterdir()}
     image = owner.ok("pull", "--quiet", f"oci:{tmp_path}/small:one").strip()
     assert len({entry.name for entry in (owner.data / "layers").iterdir()} - before) == 1
@@ -315,9 +273,7 @@ def deep(owner: User, tmp_path_factory: pytest.TempPathFactory) -> str:
     target = matrix.deep_layout(tmp_path_factory.mktemp("deep") / "layout", 120)
     owner.driver = ""
     if owner.kind.name == "stranger":
-        for directory in [target, *target.parents[:3]]:
-            if directory.stat().st_uid == os.getuid():
-                directory.chmod(0o755)
+        open_to_all(target)
     return owner.ok("pull", "--quiet", f"oci:{target}:deep", timeout=120).strip()
 
 
