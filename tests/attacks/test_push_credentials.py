@@ -11,7 +11,7 @@ import pytest
 from rootless.errors import RootlessError
 from rootless.registry.catalog import Catalog
 from rootless.registry.registries_conf import Endpoint
-from tests.attacks.credential_cases import CLOUD, EVIL, HOST, PASSWORD, World, new_world
+from tests.attacks.credential_cases import CLOUD, EVIL, HOST, PASSWORD, World, bearer, new_world
 from tests.fakes.registry import Reply, layer
 from tests.support import pulling, pushing
 from tests.support.certificates import Authority
@@ -43,16 +43,6 @@ def location(text: str) -> Callable[[World], object]:
         world.registry.uploads.place = lambda path: text.format(path=path)
 
     return prepare
-
-
-def with_tokens(prepare: Callable[[World], object]) -> Callable[[World], object]:
-    """The same where the registry has a token server of its own."""
-
-    def both(world: World) -> None:
-        world.registry.realm = f"https://{HOST}/token"
-        prepare(world)
-
-    return both
 
 
 def redirect(part: str, status: int, place: str) -> Callable[[World], object]:
@@ -92,7 +82,7 @@ CASES = [
     Case("HEAD is redirected", 82, redirect("HEAD /v2/app", 307, f"https://{EVIL}/v2/app/x"), works=True, asked=True),
     *[
         Case(f"Location {place} {words}", 83, make(location(place)))
-        for words, make in (("with a password", lambda prepare: prepare), ("with tokens", with_tokens))
+        for words, make in (("with a password", lambda prepare: prepare), ("with tokens", bearer))
         for place in (
             f"https://{EVIL}{{path}}", f"//{EVIL}{{path}}", f"https://{HOST}:8443{{path}}", f"http://{EVIL}{{path}}",
             f"https://{HOST}.{EVIL}{{path}}", f"http://{CLOUD}/latest", "https://10.0.0.1{path}",

@@ -8,26 +8,24 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from rootless.registry import upload
-from rootless.registry.errors import TransientError
 from rootless.registry.options import ConnectionOptions
 from rootless.registry.registries_conf import Endpoint
-from rootless.registry.retry import Limits
 from rootless.registry.upload_requests import PIECE, Blob, Target
 from tests.fakes.registry import FakeRegistry, Reply, layer
 from tests.faults.push_scenarios import PUSH_SCENARIOS
 from tests.faults.push_stage import MANIFEST, PATCH, PUT, STEP, PushScenario, PushStage
 from tests.faults.registry_stage import QUICK
+from tests.faults.telling import tell_ends, tell_stalls
 from tests.faults.test_registry_scenarios import MEASURED
 from tests.support import pulling, pushing
 from tests.support.certificates import Authority
@@ -107,17 +105,10 @@ def test_scenario(scenario: PushScenario, tmp_path: Path, authority: Authority) 
 
 @pytest.mark.timeout(600)
 def test_all_scenarios_row_83(tmp_path: Path, authority: Authority, figure: Tell) -> None:
-    for number, scenario in enumerate(PUSH_SCENARIOS):
-        if scenario.name not in ended:  # this test was chosen alone
-            (tmp_path / str(number)).mkdir()
-            ended[scenario.name] = attempt(scenario, tmp_path / str(number), authority)
-    good = [scenario for scenario in PUSH_SCENARIOS if not ended[scenario.name]]
-    figure("registry faults of a push: scenarios that end safely", "≥ 25", len(good), of=len(PUSH_SCENARIOS))
-    recoverable = [scenario for scenario in PUSH_SCENARIOS if not scenario.refused]
-    lost = [scenario.name for scenario in recoverable if scenario not in good]
-    what = "registry faults of a push: recoverable ones that do not recover by themselves"
-    figure(what, "= 0", len(lost), of=len(recoverable))
-    assert len(good) == len(PUSH_SCENARIOS), {name: wrong for name, wrong in ended.items() if wrong}
+    tell_ends(
+        figure, "registry faults of a push", "≥ 25", PUSH_SCENARIOS, ended,
+        lambda scenario, directory: attempt(scenario, directory, authority), tmp_path,
+    )  # fmt: skip
 
 
 def test_little_is_sent_again_after_twenty_resets(tmp_path: Path, authority: Authority, figure: Tell) -> None:
@@ -169,32 +160,16 @@ STALLS = {
 
 
 def test_stalls_are_noticed(figure: Tell) -> None:
-    """With the limits that the program has; the usual run shortens them to a third, and multiplies what it measures."""
-    shorter = amount(usual=3, nightly=1)
-    limits = replace(Limits(), idle_seconds=Limits().idle_seconds / shorter, tries=1)
+    """The usual run shortens the limits to a third."""
     data = bytes(12_000_000)  # more than a connection of loopback holds
     blob = Blob(str(pushing.described(data, "")["digest"]), len(data), lambda: io.BytesIO(data))
-    noticed: dict[str, float] = {}
 
-    def measure(name: str, part: str, reply: Reply) -> None:
-        with FakeRegistry() as fake:
-            target = Target(Endpoint(fake.host, "app"), ConnectionOptions(limits=limits, tls_verify=False))
-            target.connect()
-            fake.script(part, reply)
-            started = time.monotonic()
-            try:
-                upload.Uploader(target, lambda *_: None).push(blob)
-            except TransientError as error:
-                assert error.stalled
-                noticed[name] = time.monotonic() - started
+    def prepare(fake: FakeRegistry, options: ConnectionOptions) -> Callable[[str], object]:
+        target = Target(Endpoint(fake.host, "app"), options)
+        target.connect()
+        return lambda part: upload.Uploader(target, lambda *_: None).push(blob)
 
-    threads = [threading.Thread(target=measure, args=(name, *how)) for name, how in STALLS.items()]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert noticed.keys() == STALLS.keys()
-    figure("registry faults of a push: until a stall is noticed", "≤ 30 s", max(noticed.values()) * shorter)
+    tell_stalls(figure, "registry faults of a push", STALLS, amount(usual=3, nightly=1), prepare)
 
 
 @pytest.mark.needs("subuid")

@@ -6,8 +6,8 @@ import json
 import re
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from storage import oci
 from tests.fakes.registry import FakeRegistry, Reply, layer
 from tests.faults.registry_scenarios import SCENARIOS
 from tests.faults.registry_stage import MANIFEST, QUICK, Scenario, Stage, crawl
+from tests.faults.telling import tell_ends, tell_stalls
 from tests.support import pulling
 from tests.support.certificates import Authority
 from tests.support.cli import Cli
@@ -98,16 +99,10 @@ def test_scenario(scenario: Scenario, tmp_path: Path, authority: Authority) -> N
 
 @pytest.mark.timeout(600)
 def test_all_scenarios_rows_33_85_86(tmp_path: Path, authority: Authority, figure: Tell) -> None:
-    for number, scenario in enumerate(SCENARIOS):
-        if scenario.name not in ended:  # this test was chosen alone
-            (tmp_path / str(number)).mkdir()
-            ended[scenario.name] = attempt(scenario, tmp_path / str(number), authority)
-    good = [scenario for scenario in SCENARIOS if not ended[scenario.name]]
-    figure("registry faults: scenarios that end safely", "≥ 40", len(good), of=len(SCENARIOS))
-    recoverable = [scenario for scenario in SCENARIOS if not scenario.refused]
-    lost = [scenario.name for scenario in recoverable if scenario not in good]
-    figure("registry faults: recoverable ones that do not recover by themselves", "= 0", len(lost), of=len(recoverable))
-    assert len(good) == len(SCENARIOS), {name: wrong for name, wrong in ended.items() if wrong}
+    tell_ends(
+        figure, "registry faults", "≥ 40", SCENARIOS, ended,
+        lambda scenario, directory: attempt(scenario, directory, authority), tmp_path,
+    )  # fmt: skip
 
 
 def test_little_is_sent_again_after_twenty_resets(tmp_path: Path, authority: Authority, figure: Tell) -> None:
@@ -137,35 +132,23 @@ STALLS = {
 
 
 def test_stalls_are_noticed(figure: Tell) -> None:
-    """With the limits that the program has; the usual run shortens them to a fifth, and multiplies what it measures."""
-    shorter = amount(usual=5, nightly=1)
-    limits = replace(Limits(), idle_seconds=Limits().idle_seconds / shorter, tries=1)
-    noticed: dict[str, float] = {}
+    """The usual run shortens the limits to a fifth."""
 
-    def measure(name: str, part: str, reply: Reply) -> None:
-        with FakeRegistry() as fake:
-            entry = fake.put_blob(bytes(500_000), "x")
-            registry = Registry(Endpoint(fake.host, "app"), ConnectionOptions(limits=limits, tls_verify=False))
-            registry.connect()
-            fake.script(part, reply)
-            started = time.monotonic()
-            try:
-                if part == MANIFEST:
-                    registry.manifest("latest")
-                else:
-                    for _ in registry.blob(entry["digest"], entry["size"]).chunks():
-                        pass
-            except TransientError as error:
-                assert error.stalled
-                noticed[name] = time.monotonic() - started
+    def prepare(fake: FakeRegistry, options: ConnectionOptions) -> Callable[[str], object]:
+        entry = fake.put_blob(bytes(500_000), "x")
+        registry = Registry(Endpoint(fake.host, "app"), options)
+        registry.connect()
 
-    threads = [threading.Thread(target=measure, args=(name, *how)) for name, how in STALLS.items()]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert noticed.keys() == STALLS.keys()
-    figure("registry faults: until a stall is noticed", "≤ 30 s", max(noticed.values()) * shorter)
+        def ask(part: str) -> None:
+            if part == MANIFEST:
+                registry.manifest("latest")
+            else:
+                for _ in registry.blob(entry["digest"], entry["size"]).chunks():
+                    pass
+
+        return ask
+
+    tell_stalls(figure, "registry faults", STALLS, amount(usual=5, nightly=1), prepare)
 
 
 def test_waits_that_a_registry_wishes_for_are_bounded(figure: Tell) -> None:
