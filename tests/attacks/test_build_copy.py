@@ -42,14 +42,6 @@ def cli(shared_cli: Cli) -> Cli:
     return shared_cli
 
 
-@pytest.fixture
-def context(tmp_path: Path) -> Path:
-    """An empty build context."""
-    made = tmp_path / "context"
-    made.mkdir()
-    return made
-
-
 def blobs_have_nothing(cli: Cli, image: str) -> None:
     """No layer of an image has anything of the canary."""
     for found in layers(cli, image):

@@ -35,14 +35,6 @@ def cli(busybox_layout: Path) -> Iterator[Cli]:
         yield user
 
 
-@pytest.fixture
-def context(tmp_path: Path) -> Path:
-    """An empty build context."""
-    made = tmp_path / "context"
-    made.mkdir()
-    return made
-
-
 def escaped(text: str) -> bool:
     """Whether the content of a file of the canary is in it; its path may be."""
     return any(f"{TEXT.decode()}{name}" in text for name in ("file", "dir/", "etc/", "victim"))

@@ -31,15 +31,14 @@ def cli(shared_cli: Cli) -> Cli:
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> Path:
+def context(context: Path) -> Path:
     """A build context with a few files."""
-    made = tmp_path / "context"
     for name in ("a.txt", "b.txt", "d/c.txt", "d/e.md", "d/deep/f.txt", "secret", "secrets/key"):
-        path = made / name
+        path = context / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{name}\n")
         os.utime(path, (1_000_000_000, 1_000_000_000))
-    return made
+    return context
 
 
 def member(cli: Cli, image: str, name: str) -> tarfile.TarInfo:

@@ -26,14 +26,13 @@ def cli(shared_cli: Cli) -> Cli:
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> Path:
+def context(context: Path) -> Path:
     """A build context with a few files."""
-    made = tmp_path / "context"
-    (made / "directory").mkdir(parents=True)
-    (made / "file").write_text("of the context\n")
-    (made / "directory" / "below").write_text("below\n")
-    (made / "link").symlink_to("/directory")
-    return made
+    (context / "directory").mkdir()
+    (context / "file").write_text("of the context\n")
+    (context / "directory" / "below").write_text("below\n")
+    (context / "link").symlink_to("/directory")
+    return context
 
 
 def test_forms_of_a_command(cli: Cli, context: Path) -> None:

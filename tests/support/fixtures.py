@@ -54,6 +54,14 @@ def cli() -> Iterator[Cli]:
         yield fresh
 
 
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    """An empty build context."""
+    made = tmp_path / "context"
+    made.mkdir()
+    return made
+
+
 @pytest.fixture(scope="session")
 def busybox_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of an OCI image layout of busybox, tag ``latest``, two layers."""
