@@ -12,7 +12,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -166,6 +166,16 @@ class Masks(Race):
         return self.stage.take_mounts(3, refused)
 
 
+def written_to_memory(write: Callable[[int], object]) -> bytes:
+    """What ``write`` writes to the descriptor that it is given."""
+    output = os.memfd_create("archive")
+    try:
+        write(output)
+        return os.pread(output, os.fstat(output).st_size, 0)
+    finally:
+        os.close(output)
+
+
 class Copies(Race):
     """Row 68: a copy out and one in."""
 
@@ -182,12 +192,7 @@ class Copies(Race):
     def step(self) -> None:
         root = self.stage.site.root
         self.written = b""
-        output = os.memfd_create("archive")
-        try:
-            self.source.pack(root, output, "d", False)
-            self.written = os.pread(output, os.fstat(output).st_size, 0)
-        finally:
-            os.close(output)
+        self.written = written_to_memory(lambda output: self.source.pack(root, output, "d", False))
         self.into.put(root, [self.data], self.into.find(root, True, True, ""))
 
     def judge(self, refused: bool) -> Iterable[str]:
@@ -201,6 +206,8 @@ class Reading(Race):
     """A container as a whole."""
 
     kinds = ROOTS
+    listed_as = "srv/d"
+    """What ``d`` is called in the archive."""
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage)
@@ -215,12 +222,7 @@ class Reading(Race):
 
     def step(self) -> None:
         self.written = b""
-        output = os.memfd_create("archive")
-        try:
-            self.write(output)
-            self.written = os.pread(output, os.fstat(output).st_size, 0)
-        finally:
-            os.close(output)
+        self.written = written_to_memory(self.write)
 
     def judge(self, refused: bool) -> Iterable[str]:
         """The archive tells what ``d`` was to whoever listed it."""
@@ -229,13 +231,14 @@ class Reading(Race):
         if TEXT in self.written or f"/{ONLY_OUTSIDE}".encode() in self.written:
             raise Escaped("the archive has something of the canary")
         with tarfile.open(fileobj=io.BytesIO(self.written)) as found:
-            return [INSIDE if member.isdir() else DECOY for member in found if member.name == "srv/d"]
+            return [INSIDE if member.isdir() else DECOY for member in found if member.name == self.listed_as]
 
 
 class VolumeExport(Reading):
     """Row 71: `volume export`."""
 
     kinds = ROOTS[:1]
+    listed_as = "d"
 
     def write(self, output: int) -> None:
         directory = os.open(self.stage.outside(self.stage.place), os.O_RDONLY | os.O_DIRECTORY)
@@ -243,14 +246,6 @@ class VolumeExport(Reading):
             volume_archive.pack(directory, output)
         finally:
             os.close(directory)
-
-    def judge(self, refused: bool) -> Iterable[str]:
-        if refused:
-            return []
-        if TEXT in self.written or f"/{ONLY_OUTSIDE}".encode() in self.written:
-            raise Escaped("the archive has something of the canary")
-        with tarfile.open(fileobj=io.BytesIO(self.written)) as found:
-            return [INSIDE if member.isdir() else DECOY for member in found if member.name == "d"]
 
 
 class Changes(Reading):

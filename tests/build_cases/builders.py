@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.build_cases import bases, trees
@@ -38,10 +38,8 @@ class Ours:
 
     def build(self, case: Case, directory: Path) -> Built:
         """Build it; the context is in ``directory``."""
-        for name, text in case.before.items():
-            path = directory.with_name(directory.name + ".before")
-            path.write_text(text)
-            done = self._run(["--format", "docker", "-t", name, "-f", str(path)], case, directory)
+        for flags in _before(case, directory):
+            done = self._run(flags, case, directory)
             if done.returncode:
                 return Built(done.returncode, done.stderr, None)
         name = f"localhost/case-{case.name}:latest"
@@ -72,10 +70,8 @@ class Buildah:
 
     def build(self, case: Case, directory: Path) -> Built:
         """As `Ours.build`."""
-        for name, text in case.before.items():
-            path = directory.with_name(directory.name + ".before")
-            path.write_text(text)
-            done = self._run(["--format", "docker", "-t", name, "-f", str(path)], case, directory)
+        for flags in _before(case, directory):
+            done = self._run(flags, case, directory)
             if done.returncode:
                 return Built(done.returncode, done.stderr, None)
         target = self._home / "images" / case.name
@@ -99,6 +95,14 @@ class Buildah:
         done = _run([*self._program, *words], self._home, self._environment)
         assert done.returncode == 0, f"buildah {words}: {done.stderr}"
         return done.stdout
+
+
+def _before(case: Case, directory: Path) -> Iterator[list[str]]:
+    """Flags of the builds of the images that the case is made from; the Containerfile is beside the context."""
+    path = directory.with_name(directory.name + ".before")
+    for name, text in case.before.items():
+        path.write_text(text)
+        yield ["--format", "docker", "-t", name, "-f", str(path)]
 
 
 def _flags(case: Case, directory: Path) -> list[str]:
