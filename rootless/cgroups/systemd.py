@@ -77,12 +77,6 @@ def escape(text: str) -> str:
     return "".join(chr(byte) if chr(byte) in _PLAIN else f"\\x{byte:02x}" for byte in os.fsencode(text))
 
 
-def slice_path(name: str) -> str:
-    """The directory of a slice below its manager's: ``a-b.slice`` is ``a.slice/a-b.slice`` (systemd.slice(5))."""
-    parts = name.removesuffix(".slice").split("-")
-    return "/".join("-".join(parts[: count + 1]) + ".slice" for count in range(len(parts)))
-
-
 class Bus:
     """A connection to the bus at the address ``where``. Raises ``Refused``."""
 

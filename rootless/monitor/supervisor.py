@@ -37,7 +37,6 @@ else:
 
 _TIOCSWINSZ = 0x5414
 _END_OF_INPUT = b"\x04"  # what a terminal driver takes for the end of input (VEOF in termios(3))
-_PIDFD_GONE = select.POLLIN | select.POLLERR | select.POLLNVAL
 _MOST_CLIENTS = 256
 
 

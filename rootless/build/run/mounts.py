@@ -12,12 +12,13 @@ from rootless.engine.options.mount import fields_of
 from rootless.engine.options.values import parse_bool, parse_bytes, parse_integer, parse_octal
 from rootless.engine.options.volume import RELABEL, check_destination
 from rootless.errors import UsageError
+from storage.caches import LOCKED, PRIVATE, SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 BIND, CACHE, TMPFS, SECRET, SSH = KINDS = ("bind", "cache", "tmpfs", "secret", "ssh")
-SHARING = ("shared", "private", "locked")
+SHARING = (SHARED, PRIVATE, LOCKED)
 SECRETS = "/run/secrets"
 AGENTS = "/run/buildkit"
 _PRIVATE = ("private", "rprivate")
@@ -53,7 +54,7 @@ class Mount(NamedTuple):
     from_: str = ""
     read_only: bool = False
     id: str = ""
-    sharing: str = "shared"
+    sharing: str = SHARED
     mode: int | None = None
     uid: int = 0
     gid: int = 0
@@ -87,7 +88,7 @@ def parse(text: str, directory: str, agents: int = 0) -> Mount:
     for key, value in pairs:
         if key != "type":
             _take(values, kind, key, value)
-    if values.get("sharing", "shared") not in SHARING:
+    if values.get("sharing", SHARED) not in SHARING:
         hint = "use one of " + ", ".join(SHARING)
         raise UsageError(f"cannot use {values['sharing'][:40]!r} for --mount sharing", hint)
     return _mount(kind, values, directory, agents)
@@ -140,7 +141,7 @@ def _mount(kind: str, values: dict[str, str], directory: str, agents: int) -> Mo
         values.get("from", ""),
         values.get("ro", str(kind == BIND)) == "True",
         name,
-        values.get("sharing", "shared"),
+        values.get("sharing", SHARED),
         None if mode is None else parse_octal(mode, "--mount mode"),
         _number(values, "uid"),
         _number(values, "gid"),

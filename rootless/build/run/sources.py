@@ -11,7 +11,7 @@ from rootless.engine.options.volume import tmpfs_options
 from rootless.errors import RootlessError, UsageError
 from rootless.init.within import Content, Within
 from rootless.linux.mountapi import MOUNT_ATTR_NODEV, MOUNT_ATTR_RDONLY
-from storage.caches import Caches
+from storage.caches import LOCKED, PRIVATE, SHARED, Caches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from storage.caches import Claim
 
 _SECRET_MODE, _AGENT_MODE, _CACHE_MODE = 0o400, 0o600, 0o755
-_STRICTER = ("locked", "private", "shared")
+_STRICTER = (LOCKED, PRIVATE, SHARED)
 
 
 class Sources:
@@ -191,12 +191,16 @@ class Sources:
             {"type": "tmpfs", "source": "tmpfs", "destination": mount.target, "options": options}
         )
 
+    def _without(self, mount: Mount, what: str, option: str) -> None:
+        """Go on without what the build was not given, unless it is required. Raises RootlessError."""
+        if mount.required:
+            name = f"the {what} {mount.id[:80]}"
+            raise RootlessError(f"cannot mount {name}: the build was not given it", f"give it: {option}")
+
     def _secret(self, mount: Mount, scratch: str) -> None:
         known = secrets.parse(self._job.values.get("secret") or (), os.environ)
         if mount.id not in known:
-            if mount.required:
-                hint = f"give it: --secret id={mount.id},src=FILE"
-                raise RootlessError(f"cannot mount the secret {mount.id[:80]}: the build was not given it", hint)
+            self._without(mount, "secret", f"--secret id={mount.id},src=FILE")
             return
         data = secrets.read(known[mount.id], mount.id, os.environ)
         if mount.env:
@@ -210,9 +214,7 @@ class Sources:
     def _ssh(self, mount: Mount, scratch: str) -> None:
         known = ssh.parse(self._job.values.get("ssh") or (), os.environ)
         if mount.id not in known:
-            if mount.required:
-                hint = f"give it: --ssh {mount.id}"
-                raise RootlessError(f"cannot mount the agent {mount.id[:80]}: the build was not given it", hint)
+            self._without(mount, "agent", f"--ssh {mount.id}")
             return
         os.mkdir(scratch, 0o700)
         self._agents.append(ssh.Agent(scratch, "agent", known[mount.id], self._job.engine.store.layout.run))

@@ -77,7 +77,3 @@ def test_names_of_units_have_plain_characters(name: str) -> None:
     assert escaped.isascii() and all(char.isalnum() or char in ":_.\\-" for char in escaped)
     decoded = escaped.encode().decode("unicode_escape").encode("latin-1").decode()
     assert decoded == name or "\\" in name
-
-
-def test_nested_slices() -> None:
-    assert systemd.slice_path("a-b-c.slice") == "a.slice/a-b.slice/a-b-c.slice"
