@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rootless.build.configure import DEFAULT_PATH
 from rootless.build.state import BuiltLayer, State
+from rootless.containerfile.configure import DEFAULT_PATH
 from rootless.engine.images import platform as platforms
 from rootless.engine.images.names import name_of
 from rootless.engine.images.resolve import resolve

@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rootless.build import output
 from rootless.build.bases import SCRATCH, of_image, scratch
 from rootless.build.cache import Cache
-from rootless.build.containerfile import expand
-from rootless.build.containerfile.parse import parse
-from rootless.build.expansion import Expander
 from rootless.build.graph import find, needed, plan, target
 from rootless.build.inputs import Inputs
 from rootless.build.job import Job
@@ -25,6 +22,9 @@ from rootless.build.results import Results
 from rootless.build.stage import Stage
 from rootless.build.state import BuiltLayer, State
 from rootless.build.variables import Arguments, of_platforms
+from rootless.containerfile import expand
+from rootless.containerfile.expansion import Expander
+from rootless.containerfile.parse import parse
 from rootless.engine.events import note
 from rootless.engine.images.worker import Worker, ready
 from rootless.engine.progress import PlainProgress, Progress
@@ -35,9 +35,9 @@ from storage.work import WorkDirectory
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rootless.build.containerfile.model import Containerfile
     from rootless.build.graph import StagePlan
     from rootless.build.screen import Screen
+    from rootless.containerfile.model import Containerfile
     from rootless.engine.context import Engine
     from rootless.engine.images.worker import Message, Send
     from storage.images import Image

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from rootless.build.containerfile import model
+from rootless.containerfile import model
 from rootless.errors import RootlessError
 
 if TYPE_CHECKING:

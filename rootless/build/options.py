@@ -6,9 +6,9 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from rootless.durations import parse_duration
 from rootless.engine.images import platform as platforms
 from rootless.engine.images.pull import check_policy
-from rootless.engine.options.values import parse_duration
 from rootless.errors import UsageError
 from storage import oci
 

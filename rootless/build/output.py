@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rootless.build.bases import BASE_DIGEST, BASE_NAME
-from rootless.build.configure import with_variables
+from rootless.containerfile.configure import with_variables
 from storage import jsonfast, oci
 
 if TYPE_CHECKING:

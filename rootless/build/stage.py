@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from rootless.build import layers
 from rootless.build.cache import key_of
-from rootless.build.configure import configure, directory_below
-from rootless.build.containerfile import model
-from rootless.build.containerfile.origin import ContainerfileError
-from rootless.build.containerfile.parse import parse_trigger
-from rootless.build.expansion import Expander
 from rootless.build.output import configuration
 from rootless.build.variables import Arguments
+from rootless.containerfile import model
+from rootless.containerfile.configure import configure, directory_below, variables_of
+from rootless.containerfile.expansion import Expander
+from rootless.containerfile.origin import ContainerfileError
+from rootless.containerfile.parse import parse_trigger
 from rootless.errors import RootlessError
 from storage.errors import StorageError
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rootless.build.cache import Cache
-    from rootless.build.containerfile.model import Instruction
-    from rootless.build.containerfile.origin import Origin
     from rootless.build.graph import StagePlan
     from rootless.build.job import Job
     from rootless.build.options import BuildOptions
     from rootless.build.state import State
+    from rootless.containerfile.model import Instruction
+    from rootless.containerfile.origin import Origin
     from rootless.engine.images.layerfile import LayerFile
 
     Tell = Callable[[dict[str, Any]], None]
@@ -91,7 +91,7 @@ class Stage:
         return _with_settings(state, settings) if settings != state.settings else state
 
     def _step(self, state: State, step: Instruction) -> State:
-        variables = {**self._arguments.declared, **_environment(state)}
+        variables = {**self._arguments.declared, **variables_of(state.settings)}
         step = Expander(variables, self._escape).instruction(step)
         if isinstance(step, model.Arg):
             self._arguments.declare(step.pairs)
@@ -110,7 +110,7 @@ class Stage:
         from rootless.build import run
 
         self._job.arguments = {
-            name: value for name, value in self._arguments.for_run().items() if name not in _environment(state)
+            name: value for name, value in self._arguments.for_run().items() if name not in variables_of(state.settings)
         }
         visible = {name: value for name, value in self._arguments.for_key().items() if name in self._job.arguments}
         reads = {**run.reads(self._job, state, step), "arguments": visible}
@@ -200,10 +200,6 @@ def _at(origin: Origin, error: RootlessError | StorageError) -> RootlessError:
 def identity(state: State) -> str:
     """The id of the image that a state would be, hex."""
     return hashlib.sha256(configuration(state)).hexdigest()
-
-
-def _environment(state: State) -> dict[str, str]:
-    return {name: value for name, _, value in (entry.partition("=") for entry in state.settings.get("Env") or ())}
 
 
 def _with_settings(state: State, settings: Mapping[str, Any]) -> State:

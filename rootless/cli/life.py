@@ -91,7 +91,7 @@ def wait(values: Values, args: list[str], global_values: Values) -> int:
             raise UsageError(f"cannot wait for the state {word[:40]!r}", f"choose from: {', '.join(ends.CONDITIONS)}")
     interval = 0.25
     if values.get("interval"):
-        from rootless.engine.options.values import parse_duration
+        from rootless.durations import parse_duration
 
         text = str(values["interval"])
         interval = parse_duration(text + "ms" if text.isdigit() else text, "--interval")

@@ -141,7 +141,7 @@ def events(values: Values, args: list[str], global_values: Values) -> int:
     """``events``: what the container uses, as a line of JSON in runc's form, every ``interval``; once with --stats."""
     import time
 
-    from rootless.engine.options.values import parse_duration
+    from rootless.durations import parse_duration
 
     record = Record(global_values, args[0])
     interval = parse_duration(values.get("interval") or "5s", "--interval")

@@ -30,7 +30,7 @@ def check(engine: Engine, values: Values) -> Rows:
     """
     from functools import partial
 
-    from rootless.engine.options.values import parse_duration
+    from rootless.durations import parse_duration
     from rootless.security.confine import prepare_unpacker, unpacker
     from storage import check as checking
     from storage.problem import Means

@@ -76,7 +76,7 @@ def parse_moment(text: str, flag: str, *, forward: bool = False) -> int:
             return parse_rfc3339(f"{text[:10]}T00:00:00{text[10:] or 'Z'}")
     except ValueError:
         raise UsageError(f"cannot read the time {text[:64]!r} of {flag}") from None
-    from rootless.engine.options.values import parse_duration
+    from rootless.durations import parse_duration
 
     back = text[:1] == "-"
     length = int(parse_duration(text[1:] if text[:1] in ("-", "+") else text, flag) * 1e9)

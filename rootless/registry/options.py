@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rootless.durations import parse_duration
 from rootless.errors import UsageError
 from rootless.registry import authfile
 from rootless.registry.authfile import Credentials
@@ -53,20 +54,8 @@ def _limits(values: Mapping[str, Any]) -> Limits:
             raise UsageError(f"cannot use --retry={text[:40]}: not a number from 0 to 999")
         limits = replace(limits, tries=int(text) + 1)
     if delay:
-        limits = replace(limits, first_wait=parse_seconds(str(delay), "--retry-delay"))
+        limits = replace(limits, first_wait=parse_duration(str(delay), "--retry-delay"))
     return limits
-
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def parse_seconds(text: str, flag: str) -> float:
-    """Read ``1.5``, ``500ms``, ``5s``, ``2m`` or ``1h``. Raises UsageError."""
-    number = text.rstrip("smh")
-    unit = text[len(number) :] or "s"
-    if unit not in _UNITS or not number.replace(".", "", 1).isdigit() or not number.isascii() or len(number) > 9:
-        raise UsageError(f"cannot use {flag}={text[:40]}: not a duration", "write for example 500ms, 5s or 2m")
-    return float(number) * _UNITS[unit]
 
 
 def parse_switch(value: object, flag: str) -> bool | None:

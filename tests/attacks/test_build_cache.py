@@ -13,10 +13,10 @@ import pytest
 
 from rootless.build.bases import state_of
 from rootless.build.cache import key_of
-from rootless.build.configure import configure
-from rootless.build.containerfile.parse import parse
 from rootless.build.output import configuration
 from rootless.build.state import BuiltLayer, State
+from rootless.containerfile.configure import configure
+from rootless.containerfile.parse import parse
 from rootless.errors import RootlessError
 from storage import jsonfast, oci
 from storage.build_cache import BuildCache

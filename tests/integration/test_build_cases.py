@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rootless.build.containerfile.instructions import KEYWORDS
+from rootless.containerfile.instructions import KEYWORDS
 from tests.build_cases import bases, table
 from tests.build_cases.builders import Ours
 from tests.build_cases.compare import differences

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rootless.build.containerfile.parse import parse
+from rootless.containerfile.parse import parse
 from tests.support import of_podman, schemas
 from tests.support.alone import Alone
 from tests.support.cli import CHECKOUT, Cli

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from rootless.build.copy.digests import digest
 
 if TYPE_CHECKING:
-    from rootless.build.containerfile import model
     from rootless.build.job import Job
     from rootless.build.state import State
+    from rootless.containerfile import model
     from rootless.engine.images.layerfile import LayerFile
 
 __all__ = ["copy_step", "digest"]

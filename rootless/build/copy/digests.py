@@ -25,11 +25,11 @@ from storage.errors import StorageError, os_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from rootless.build.containerfile import model
     from rootless.build.copy.request import Request
     from rootless.build.copy.source import Source
     from rootless.build.job import Job
     from rootless.build.state import State
+    from rootless.containerfile import model
     from storage.union import Entry
 
 _CHUNK = 1 << 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING, NamedTuple
 
-from rootless.build.containerfile import model
+from rootless.containerfile import model
 
 if TYPE_CHECKING:
     from rootless.build.state import State

@@ -31,10 +31,10 @@ from storage.errors import StorageError, os_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rootless.build.containerfile import model
     from rootless.build.copy.request import Request
     from rootless.build.job import Job
     from rootless.build.state import State
+    from rootless.containerfile import model
     from rootless.engine.images.layerfile import LayerFile
     from rootless.engine.images.worker import Send
     from storage.archive.limits import Limits

@@ -14,17 +14,17 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 from rootless.build import copy
-from rootless.build.containerfile.model import Copy
 from rootless.build.run import command, container, layer, mounts, settings
 from rootless.build.run.sources import Sources
+from rootless.containerfile.model import Copy
 from rootless.engine.containers import labels
 from rootless.errors import RootlessError
 from storage import trees
 
 if TYPE_CHECKING:
-    from rootless.build.containerfile.model import Run
     from rootless.build.job import Job
     from rootless.build.state import State
+    from rootless.containerfile.model import Run
     from rootless.engine.images.layerfile import LayerFile
 
 _WILDCARDS = re.compile(r"[*?\[\\]")  # of COPY: a mount's source is a path

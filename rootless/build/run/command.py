@@ -9,7 +9,7 @@ from rootless.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rootless.build.containerfile.model import Run
+    from rootless.containerfile.model import Run
 
 SHELL = ("/bin/sh", "-c")
 PIPES = "/dev/pipes"

@@ -214,7 +214,7 @@ def _configuration(container: Container, image: Image, values: Mapping[str, Any]
     if values.get("change"):
         from rootless.engine.images.changes import apply_changes
 
-        apply_changes(settings, values["change"])
+        config["config"] = apply_changes(settings, values["change"])
     return config
 
 

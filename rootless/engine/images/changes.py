@@ -1,12 +1,14 @@
-"""``--change``: Containerfile instructions that alter an image's configuration (of ``import``; ``KEY=VALUE`` too)."""
+"""``--change``: Containerfile instructions that alter an image's configuration; ``KEY=VALUE`` too."""
 
 from __future__ import annotations
 
-import json
-import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rootless.containerfile.configure import configure, variables_of
+from rootless.containerfile.expansion import Expander
+from rootless.containerfile.origin import ContainerfileError
+from rootless.containerfile.parse import parse_one
 from rootless.errors import RootlessError, UsageError
 from storage import jsonfast, oci
 from storage.errors import StorageError
@@ -18,18 +20,30 @@ _FIELDS = frozenset(
 INSTRUCTIONS = ("CMD", "ENTRYPOINT", "ENV", "EXPOSE", "LABEL", "ONBUILD", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR")
 
 
-def apply_changes(config: dict[str, Any], changes: Iterable[str]) -> None:
-    """Apply ``changes`` in order to the ``config`` object of an image configuration. Raises UsageError."""
+def apply_changes(config: Mapping[str, Any], changes: Iterable[str]) -> dict[str, Any]:
+    """The ``config`` object of an image configuration after ``changes``, one after the other. Raises UsageError.
+
+    They mean what they do in a Containerfile: a variable is that of the object's own Env, and an ENTRYPOINT takes away
+    a CMD that no change before it has set.
+    """
+    document: dict[str, Any] = {"config": dict(config)}
+    cmd_is_own = False
     for change in changes:
-        word, rest = _split(change)
+        word, text = _spaced(change)
+        refusal = f"cannot use --change {change[:80]!r}"
         if word not in INSTRUCTIONS:
-            raise UsageError(f"cannot use --change {change[:80]!r}", "the instructions are " + ", ".join(INSTRUCTIONS))
-        if not rest:
-            raise UsageError(f"cannot use --change {change[:80]!r}: {word} needs a value")
+            raise UsageError(refusal, "the instructions are " + ", ".join(INSTRUCTIONS))
+        if len(text) == len(word):
+            raise UsageError(f"{refusal}: {word} needs a value")
         try:
-            _apply(config, word, rest)
-        except ValueError as error:
-            raise UsageError(f"cannot use --change {change[:80]!r}: {error}") from None
+            step = parse_one(text, "--change", "a change")
+            step = Expander(variables_of(document["config"]), "\\").instruction(step)
+            document = configure(document, step, cmd_is_own=cmd_is_own)
+        except ContainerfileError as error:
+            raise UsageError(f"{refusal}: {error.reason}", error.hint) from None
+        cmd_is_own = cmd_is_own or word == "CMD"
+    found: dict[str, Any] = document["config"]
+    return found
 
 
 def merge_file(config: dict[str, Any], path: str) -> None:
@@ -60,63 +74,8 @@ def merge_file(config: dict[str, Any], path: str) -> None:
             config[key] = value
 
 
-def _split(change: str) -> tuple[str, str]:
-    """``CMD /bin/sh`` and ``CMD=/bin/sh`` give ("CMD", "/bin/sh")."""
+def _spaced(change: str) -> tuple[str, str]:
+    """The instruction's name, and its text; ``CMD=/bin/sh`` is ``CMD /bin/sh``."""
     text = change.strip()
     end = next((place for place, character in enumerate(text) if character in " \t="), len(text))
-    return text[:end].upper(), text[end:].lstrip(" \t=").strip()
-
-
-def _apply(config: dict[str, Any], word: str, rest: str) -> None:
-    if word in ("CMD", "ENTRYPOINT"):
-        config["Cmd" if word == "CMD" else "Entrypoint"] = _json_list(rest) or ["/bin/sh", "-c", rest]
-    elif word == "ENV":
-        new = _pairs(rest)
-        kept = [entry for entry in config.get("Env", []) if entry.partition("=")[0] not in new]
-        config["Env"] = kept + [f"{key}={value}" for key, value in new.items()]
-    elif word == "LABEL":
-        config["Labels"] = {**config.get("Labels", {}), **_pairs(rest)}
-    elif word == "EXPOSE":
-        ports = config.setdefault("ExposedPorts", {})
-        for port in rest.split():
-            number, _, protocol = port.partition("/")
-            if not (number.isascii() and number.isdigit() and 0 < int(number[:6]) < 65536):
-                raise ValueError(f"{port[:20]} is not a port")
-            if protocol not in ("", "tcp", "udp", "sctp"):
-                raise ValueError(f"{protocol[:20]} is not a protocol")
-            ports[f"{number}/{protocol or 'tcp'}"] = {}
-    elif word == "VOLUME":
-        volumes = config.setdefault("Volumes", {})
-        for path in _json_list(rest) or rest.split():
-            volumes[path] = {}
-    elif word == "ONBUILD":
-        config["OnBuild"] = [*config.get("OnBuild", []), rest]
-    else:
-        config[{"STOPSIGNAL": "StopSignal", "USER": "User", "WORKDIR": "WorkingDir"}[word]] = rest
-
-
-def _json_list(text: str) -> list[str] | None:
-    """The strings of ``["a", "b"]``; None for anything that does not begin like a list."""
-    if not text.startswith("["):
-        return None
-    found = json.loads(text)
-    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
-        raise ValueError("not a list of strings")
-    return found
-
-
-def _pairs(text: str) -> dict[str, str]:
-    """``A=1 B="two words"``, or the old form ``A the rest of the line``."""
-    words = shlex.split(text)
-    if "=" not in words[0]:
-        key, _, value = text.partition(" ")
-        if not value:
-            raise ValueError("not of the form KEY=VALUE")
-        return {key: value.strip()}
-    found: dict[str, str] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not key or not equals:
-            raise ValueError(f"{word[:40]!r} is not of the form KEY=VALUE")
-        found[key] = value
-    return found
+    return text[:end].upper(), f"{text[:end]} {text[end + 1 :]}".rstrip()

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 
-from rootless.engine.options.values import parse_duration, parse_integer
+from rootless.durations import parse_duration
+from rootless.engine.options.values import parse_integer
 from rootless.errors import UsageError
 from storage import jsonfast
 

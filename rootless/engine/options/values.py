@@ -1,4 +1,4 @@
-"""Small values of the command line: booleans, names, byte counts, seconds, octal modes, signals.
+"""Small values of the command line: booleans, names, byte counts, octal modes, signals.
 
 Every parser takes the text a user typed and the flag it came from, and raises UsageError with one line that says both.
 """
@@ -14,7 +14,6 @@ _TRUE = frozenset(("1", "t", "true", "yes", "y", "on"))
 _FALSE = frozenset(("0", "f", "false", "no", "n", "off"))
 _DIGITS = frozenset("0123456789")
 _UNITS = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4, "p": 1024**5}
-_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 
 def is_digits(text: str) -> bool:
@@ -67,29 +66,6 @@ def parse_bytes(text: str, flag: str) -> int:
     if size >= 1 << 63:
         raise UsageError(f"cannot read the size {text[:80]!r} of {flag}: it is too large")
     return size
-
-
-def parse_duration(text: str, flag: str) -> float:
-    """Seconds from Go's duration form (``1h30m``, ``1.5s``, ``300ms``) or from a plain number of seconds."""
-    total = 0.0
-    rest = text
-    if rest and rest.replace(".", "", 1).isascii() and is_digits(rest.replace(".", "", 1)):
-        return float(rest)
-    while rest:
-        cut = 0
-        while cut < len(rest) and (rest[cut] in _DIGITS or rest[cut] == "."):
-            cut += 1
-        end = cut
-        while end < len(rest) and rest[end] not in _DIGITS and rest[end] != ".":
-            end += 1
-        number, unit = rest[:cut], rest[cut:end]
-        if unit not in _SECONDS or not is_digits(number.replace(".", "", 1)) or len(number) > 20:
-            break
-        total += float(number) * _SECONDS[unit]
-        rest = rest[end:]
-        if not rest:
-            return total
-    raise UsageError(f"cannot read the duration {text[:80]!r} of {flag}", "write it like 90s, 5m or 1h30m")
 
 
 def parse_octal(text: str, flag: str, limit: int = 0o7777) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from rootless.build import ignore, patterns
-from rootless.build.containerfile import expand, model
-from rootless.build.containerfile.origin import ContainerfileError
-from rootless.build.containerfile.parse import parse, parse_trigger
-from rootless.build.expansion import Expander
 from rootless.build.run import mounts, secrets, ssh
+from rootless.containerfile import expand, model
+from rootless.containerfile.expansion import Expander
+from rootless.containerfile.origin import ContainerfileError
+from rootless.containerfile.parse import parse, parse_trigger
 from tests.fuzz.targets.target import Target, text
 
 _VARIABLES = {"a": "value", "e": "", "PATH": "/usr/bin:/bin", "b": "aXbXc*?/", "s": " 1  2 "}

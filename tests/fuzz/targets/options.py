@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rootless import durations
 from rootless.cli import fastparse, grammar
 from rootless.cli.gofuncs import TemplateError
 from rootless.cli.gotemplate import Template
@@ -46,7 +47,7 @@ PARSERS: tuple[Callable[[str], Any], ...] = (
     lambda word: limits.parse_ulimits([word]), lambda word: limits.parse_sysctls([word], ["net", "ipc"]),
     userns.parse_userns, lambda word: userns.parse_userns("", [word]), lambda word: log.parse_log_options([word]),
     lambda word: values.check_name("container", word), lambda word: values.parse_bool(word, "--x"),
-    lambda word: values.parse_bytes(word, "--x"), lambda word: values.parse_duration(word, "--x"),
+    lambda word: values.parse_bytes(word, "--x"), lambda word: durations.parse_duration(word, "--x"),
     lambda word: values.parse_octal(word, "--x"), lambda word: values.parse_signal(word, "--x"),
     detach_keys.parse, lambda word: device.parse_devices([word]), lambda word: security.parse_security([word]),
     lambda word: health.parse_command(word, "--x"), lambda word: times.parse_moment(word, "--x"), rfc3339,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rootless.build.containerfile import model
-from rootless.build.containerfile.origin import ContainerfileError
-from rootless.build.containerfile.parse import parse, parse_trigger
+from rootless.containerfile import model
+from rootless.containerfile.origin import ContainerfileError
+from rootless.containerfile.parse import parse, parse_trigger
 
 
 def only(text: str) -> model.Instruction:

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rootless.build.containerfile import expand, model
-from rootless.build.containerfile.instructions import KEYWORDS
-from rootless.build.containerfile.origin import ContainerfileError
-from rootless.build.containerfile.parse import parse
-from rootless.build.expansion import Expander
+from rootless.containerfile import expand, model
+from rootless.containerfile.expansion import Expander
+from rootless.containerfile.instructions import KEYWORDS
+from rootless.containerfile.origin import ContainerfileError
+from rootless.containerfile.parse import parse
 
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
 VALUES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)

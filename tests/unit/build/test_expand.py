@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rootless.build.containerfile import expand, model
-from rootless.build.containerfile.origin import ContainerfileError
-from rootless.build.containerfile.parse import parse
-from rootless.build.expansion import Expander
+from rootless.containerfile import expand, model
+from rootless.containerfile.expansion import Expander
+from rootless.containerfile.origin import ContainerfileError
+from rootless.containerfile.parse import parse
 
 VARIABLES = {"x": "value", "e": "", "p": "/usr/local/lib/a.tar.gz", "sp": "a  b", "s": "a*b", "_1": "u", "n": "aXbXc"}
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from rootless.build import exports, graph
-from rootless.build.configure import configure, directory_below, with_variables
-from rootless.build.containerfile.parse import parse
 from rootless.build.options import BuildOptions
 from rootless.build.remote_cache import repositories
 from rootless.build.variables import Arguments
 from rootless.cli.build_progress import PlainScreen
+from rootless.containerfile.configure import configure, directory_below, with_variables
+from rootless.containerfile.parse import parse
 from rootless.errors import RootlessError, UsageError
 
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rootless.build.containerfile.parse import parse
 from rootless.build.run import command, layer, mounts, roots, secrets, settings, ssh
 from rootless.build.run.mounts import Mount
+from rootless.containerfile.parse import parse
 from rootless.errors import UsageError
 
 WORDS = st.text(alphabet=st.sampled_from("abz09:/.,=-_*@\\\"' \n\0é"), max_size=40)

@@ -1,4 +1,4 @@
-"""``--change`` of import."""
+"""``--change`` of commit and import."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from rootless.engine.images.listing import matches
 from rootless.errors import UsageError
 
 
-def changed(*changes: str) -> dict[str, Any]:
-    config: dict[str, Any] = {}
-    apply_changes(config, changes)
-    return config
+def changed(*changes: str, **config: Any) -> dict[str, Any]:
+    return apply_changes(config, changes)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +34,10 @@ def changed(*changes: str) -> dict[str, Any]:
         ("WORKDIR /x y", {"WorkingDir": "/x y"}),
         ("STOPSIGNAL SIGINT", {"StopSignal": "SIGINT"}),
         ("ONBUILD RUN x", {"OnBuild": ["RUN x"]}),
+        ("ENV=A=1", {"Env": ["A=1"]}),
+        ("CMD [", {"Cmd": ["/bin/sh", "-c", "["]}),
+        ("ENTRYPOINT []", {"Entrypoint": []}),
+        ("EXPOSE 8000-8002", {"ExposedPorts": {"8000/tcp": {}, "8001/tcp": {}, "8002/tcp": {}}}),
     ],
 )
 def test_instructions(change: str, expected: dict[str, Any]) -> None:
@@ -43,16 +45,48 @@ def test_instructions(change: str, expected: dict[str, Any]) -> None:
 
 
 def test_a_later_value_replaces_an_earlier_one() -> None:
-    assert changed("ENV A=1", "ENV B=2", "ENV A=3") == {"Env": ["B=2", "A=3"]}
+    assert changed("ENV A=1", "ENV B=2", "ENV A=3") == {"Env": ["A=3", "B=2"]}
 
 
 @pytest.mark.parametrize(
-    "change", ["", "RUN x", "CMD", "ENV", "ENV A", "ENV =x", 'ENV "A', "EXPOSE x", "EXPOSE 80/x", "CMD [1]", "CMD [",
-               "EXPOSE 0", "EXPOSE 70000", "VOLUME [1]"]
+    "change", ["", "RUN x", "CMD", "ENV", "ENV A", "ENV =x", 'ENV "A', "EXPOSE x", "EXPOSE 80/x", "CMD [1]",
+               "CMD=", "EXPOSE 0", "EXPOSE 70000", "VOLUME [1]", "STOPSIGNAL SIGNOT", "ONBUILD FROM x", "ONBUILD X",
+               "ENV A=${", "USER a\nUSER b", "USER a\0", "USER \udcff", "LABEL --x a=b", "FROM x", "SHELL [\"sh\"]"]
 )  # fmt: skip
 def test_bad_instructions(change: str) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as caught:
         changed(change)
+    assert caught.value.message.startswith(f"cannot use --change {change!r}")
+
+
+def test_the_reason_and_its_hint_are_those_of_a_build() -> None:
+    with pytest.raises(UsageError) as caught:
+        changed("EXPOSE 80/x")
+    assert caught.value.message == "cannot use --change 'EXPOSE 80/x': '80/x' is not a port"
+    assert caught.value.hint == "write it like 80, 53/udp or 8000-8010"
+
+
+def test_variables_are_those_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OF_HOST", "seen")
+    found = changed("ENV B=$A/b C=$B", "USER ${OF_HOST:-none}", "WORKDIR $B", "LABEL l='$A'", Env=["A=/a"])
+    assert found == {
+        "Env": ["A=/a", "B=/a/b", "C="], "User": "none", "WorkingDir": "/a/b", "Labels": {"l": "$A"},
+    }  # fmt: skip
+
+
+def test_what_was_there_is_built_upon() -> None:
+    config = {"WorkingDir": "/srv", "Shell": ["/bin/bash", "-c"], "Labels": None}
+    found = changed("WORKDIR www", "CMD serve", "LABEL a=b", **config)
+    assert found == {
+        "WorkingDir": "/srv/www", "Shell": ["/bin/bash", "-c"], "Cmd": ["/bin/bash", "-c", "serve"],
+        "Labels": {"a": "b"},
+    }  # fmt: skip
+    assert config == {"WorkingDir": "/srv", "Shell": ["/bin/bash", "-c"], "Labels": None}
+
+
+def test_a_command_goes_with_its_entrypoint() -> None:
+    assert changed('ENTRYPOINT ["/init"]', Cmd=["old"]) == {"Entrypoint": ["/init"]}
+    assert changed('CMD ["new"]', 'ENTRYPOINT ["/init"]', Cmd=["old"]) == {"Entrypoint": ["/init"], "Cmd": ["new"]}
 
 
 @given(st.sampled_from(INSTRUCTIONS), st.text(max_size=40))

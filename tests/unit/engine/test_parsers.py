@@ -36,11 +36,6 @@ def test_wrong_bytes(text: str) -> None:
         parse_values.parse_bytes(text, "--shm-size")
 
 
-@pytest.mark.parametrize("text, seconds", [("10", 10), ("1m30s", 90), ("1.5s", 1.5), ("300ms", 0.3), ("2h", 7200)])
-def test_duration(text: str, seconds: float) -> None:
-    assert parse_values.parse_duration(text, "--x") == pytest.approx(seconds)
-
-
 @pytest.mark.parametrize("text", ["TERM", "sigterm", "15"])
 def test_signal(text: str) -> None:
     assert parse_values.parse_signal(text, "--stop-signal") == 15
@@ -187,7 +182,7 @@ def test_wrong_options(values: dict[str, object]) -> None:
         lambda text: parse_userns("", [text]), lambda text: parse_ulimits([text]),
         lambda text: parse_sysctls([text], ("ipc", "network", "uts")), lambda text: parse_security([text]),
         lambda text: parse_env.parse_variables([text], {}), lambda text: parse_env.parse_labels([text]),
-        lambda text: parse_values.parse_bytes(text, "-x"), lambda text: parse_values.parse_duration(text, "-x"),
+        lambda text: parse_values.parse_bytes(text, "-x"),
         lambda text: parse_values.parse_signal(text, "-x"), lambda text: parse_values.parse_octal(text, "-x"),
     ],
 )  # fmt: skip

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rootless.errors import RootlessError, UsageError
+from rootless.errors import RootlessError
 from rootless.registry.auth import registry_key
-from rootless.registry.options import ConnectionOptions, parse_seconds
+from rootless.registry.options import ConnectionOptions
 from rootless.registry.trust import trusted_realms
 from storage.errors import StorageError
 
@@ -31,17 +31,6 @@ def test_flags() -> None:
 def test_bad_flags(values: dict[str, str]) -> None:
     with pytest.raises(RootlessError):
         ConnectionOptions.from_values(values)
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("1", 1), ("1.5s", 1.5), ("250ms", 0.25), ("2m", 120), ("1h", 3600)])
-def test_durations(text: str, seconds: float) -> None:
-    assert parse_seconds(text, "--x") == seconds
-
-
-@pytest.mark.parametrize("text", ["", "s", "1d", "-1s", "1.2.3s", "٣s", "1e9", "9" * 20])
-def test_bad_durations(text: str) -> None:
-    with pytest.raises(UsageError):
-        parse_seconds(text, "--x")
 
 
 @pytest.mark.parametrize(

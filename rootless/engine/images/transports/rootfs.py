@@ -54,11 +54,10 @@ def import_image(
         "architecture": platform.architecture,
         "os": platform.os,
         **({"variant": platform.variant} if platform.explicit and platform.variant else {}),
-        "config": {},
+        "config": apply_changes({}, values.get("change") or []),
         "history": [{"created_by": "rootless import", "comment": message}],
     }
     config["history"][0]["created"] = config["created"]
-    apply_changes(config["config"], values.get("change") or [])
     most = limits_of(engine).bytes
     with WorkDirectory(engine.store.layout) as directory:
 

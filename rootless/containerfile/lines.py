@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from rootless.build.containerfile import lex
-from rootless.build.containerfile.model import Heredoc
-from rootless.build.containerfile.origin import Origin, Source
+from rootless.containerfile import lex
+from rootless.containerfile.model import Heredoc
+from rootless.containerfile.origin import Origin, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from rootless.build.containerfile.origin import Origin
+    from rootless.containerfile.origin import Origin
 
 Command = str | tuple[str, ...]
 """A text for the shell, or the words of the exec form."""

@@ -15,10 +15,14 @@ SHOWN = 100
 
 
 class ContainerfileError(RootlessError):
-    """An instruction that cannot be read or executed; ``excerpt`` is its line and a caret below the place."""
+    """An instruction that cannot be read or executed.
 
-    def __init__(self, message: str, hint: str = "", excerpt: tuple[str, ...] = ()) -> None:
+    ``reason`` is the message without the place; ``excerpt`` is its line and a caret below the place.
+    """
+
+    def __init__(self, message: str, reason: str, hint: str = "", excerpt: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint)
+        self.reason = reason
         self.excerpt = excerpt
 
 
@@ -34,7 +38,7 @@ class Source:
     def error(self, message: str, line: int, column: int, hint: str = "", doing: str = "read") -> ContainerfileError:
         """An error at a place; both numbers count from 1."""
         place = f"{self.name}:{line}:{column}"
-        return ContainerfileError(f"cannot {doing} {place}: {message}", hint, self.excerpt(line, column))
+        return ContainerfileError(f"cannot {doing} {place}: {message}", message, hint, self.excerpt(line, column))
 
     def excerpt(self, line: int, column: int) -> tuple[str, ...]:
         """A line, and a caret below a place in it."""

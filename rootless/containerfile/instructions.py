@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rootless.build.containerfile import lex, model
+from rootless.containerfile import lex, model
 from storage import jsonfast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rootless.build.containerfile.lines import Reader, Statement
-    from rootless.build.containerfile.model import Instruction
-    from rootless.build.containerfile.origin import ContainerfileError
+    from rootless.containerfile.lines import Reader, Statement
+    from rootless.containerfile.model import Instruction
+    from rootless.containerfile.origin import ContainerfileError
+
+NO_TRIGGERS = ("FROM", "MAINTAINER", "ONBUILD")
 
 
 def reading(reader: Reader, statement: Statement) -> Instruction:
@@ -275,7 +277,7 @@ def _onbuild(reader: Reader, statement: Statement) -> model.OnBuild:
     if not statement.rest:
         raise _error(statement, "ONBUILD needs an instruction")
     inner = reader.statement(statement.origin, statement.offset)
-    if inner.keyword in ("FROM", "MAINTAINER", "ONBUILD"):
+    if inner.keyword in NO_TRIGGERS:
         raise _error(statement, f"{inner.keyword} cannot be a trigger")
     reading(reader, inner)
     documents = "".join(f"\n{heredoc.content}{heredoc.name}" for heredoc in inner.heredocs)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from rootless.build.containerfile import expand, model
+from rootless.containerfile import expand, model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from rootless.build.containerfile.model import Instruction
-    from rootless.build.containerfile.origin import Origin
+    from rootless.containerfile.model import Instruction
+    from rootless.containerfile.origin import Origin
 
     _Sources = TypeVar("_Sources", model.Add, model.Copy)
 

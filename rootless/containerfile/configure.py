@@ -5,8 +5,8 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING, Any
 
-from rootless.build.containerfile import model
-from rootless.engine.options.values import parse_duration
+from rootless.containerfile import model
+from rootless.durations import parse_duration
 from rootless.errors import RootlessError
 
 if TYPE_CHECKING:
@@ -60,6 +60,11 @@ def with_variables(variables: Iterable[str], pairs: Iterable[tuple[str, str]]) -
     found = {entry.partition("=")[0]: entry for entry in variables}
     found.update((name, f"{name}={value}") for name, value in pairs)
     return list(found.values())
+
+
+def variables_of(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The values of the variables that a configuration has, by name."""
+    return {name: value for name, _, value in (entry.partition("=") for entry in settings.get("Env") or ())}
 
 
 def directory_below(settings: Mapping[str, Any], path: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from rootless.build.containerfile import glob
+from rootless.containerfile import glob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from rootless.build.containerfile.model import Heredoc
+from rootless.containerfile.model import Heredoc
 
 SPACE = " \t\v\f\r"
 """What separates words, besides the other characters of Unicode that are spaces."""

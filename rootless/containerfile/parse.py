@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from rootless.build.containerfile.instructions import Flags, reading
-from rootless.build.containerfile.lines import Reader
-from rootless.build.containerfile.model import Arg, Containerfile, Stage
+from rootless.containerfile.instructions import NO_TRIGGERS, Flags, reading
+from rootless.containerfile.lines import Reader
+from rootless.containerfile.model import Arg, Containerfile, Stage
 
 if TYPE_CHECKING:
-    from rootless.build.containerfile.lines import Statement
-    from rootless.build.containerfile.model import Instruction
+    from collections.abc import Container
+
+    from rootless.containerfile.lines import Statement
+    from rootless.containerfile.model import Instruction
 
 BEGIN = "begin with FROM IMAGE or FROM scratch"
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
@@ -44,12 +46,20 @@ def parse(data: bytes, name: str) -> Containerfile:
 
 def parse_trigger(text: str, name: str) -> Instruction:
     """The instruction that a base image's OnBuild has; ``name`` is what errors call it. Raises ContainerfileError."""
+    return parse_one(text, name, "a trigger", NO_TRIGGERS)
+
+
+def parse_one(text: str, name: str, what: str, refused: Container[str] = ()) -> Instruction:
+    """The single instruction that a text is; ``name`` is what errors call the text.
+
+    Raises ContainerfileError, as for several or one of the ``refused``, which cannot be ``what`` ("a trigger").
+    """
     reader = Reader(text.encode("utf-8", "surrogatepass"), name)
     statements = list(reader.statements())
     if len(statements) != 1:
-        raise reader.source.error("a trigger is one instruction", 1, 1)
-    if statements[0].keyword in ("FROM", "MAINTAINER", "ONBUILD"):
-        raise statements[0].origin.error(f"{statements[0].keyword} cannot be a trigger", doing="read")
+        raise reader.source.error(f"{what} is one instruction", 1, 1)
+    if statements[0].keyword in refused:
+        raise statements[0].origin.error(f"{statements[0].keyword} cannot be {what}", doing="read")
     return reading(reader, statements[0])
 
 
