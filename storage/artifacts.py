@@ -11,7 +11,7 @@ import os
 
 from storage import locks, oci, reference, reserve
 from storage.errors import DamagedError, NotFoundError, StorageError, shown
-from storage.images import candidates, is_hex, is_id, with_tag
+from storage.images import is_hex, is_id, named
 from storage.index import Described, IndexFile, digest_of, name_of, with_names, without_names
 from storage.locks import Lock
 
@@ -111,23 +111,10 @@ class Artifacts:
         """
         known = self.list()
         encoded = name.removeprefix("sha256:")
-        if not is_id(encoded):
-            wanted = reference.parse(name)
-            if wanted.digest is not None:
-                return next((each for each in known if each.digest == wanted.digest and any(
-                    reference.parse(own).name() == wanted.name() for own in each.names)), None)
-            for candidate in candidates(name, wanted):
-                for each in known:
-                    if candidate in each.names:
-                        return each
-            ending = f"/{with_tag(name, wanted)}"
-            if reference.is_short(name):
-                found = [each for each in known if any(own.endswith(ending) for own in each.names)]
-                if found:
-                    return _one(found, name)
-        if not is_hex(encoded):
-            return None
-        return _one([each for each in known if oci.Digest(each.digest).encoded.startswith(encoded)], name)
+        found = [] if is_id(encoded) else named(known, name, reference.parse(name))
+        if not found and is_hex(encoded):
+            found = [each for each in known if oci.Digest(each.digest).encoded.startswith(encoded)]
+        return _one(found, name)
 
     def read(self, artifact: Artifact) -> Manifest:
         """The checked manifest of an artifact. Raises ``DamagedError``."""

@@ -12,7 +12,7 @@ import os
 
 from storage import jsonfast, locks, oci, reference, reserve
 from storage.errors import DamagedError, NotFoundError, StorageError, shown
-from storage.images import ID_LENGTH, candidates, is_hex, is_id, with_tag
+from storage.images import ID_LENGTH, is_hex, is_id, named
 from storage.index import LIST_ID, Described, annotation_of, identity_of, name_of, with_names, without_names
 from storage.locks import Lock
 
@@ -122,24 +122,14 @@ class ImageLists:
         if is_id(identifier):
             return next((each for each in known if each.id == identifier), None)
         try:
-            wanted = reference.parse(name)
+            found = named(known, name, reference.parse(name))
         except reference.InvalidReferenceError:
             if not is_hex(identifier):
                 raise
-            return _only(known, name, lambda each: each.id.startswith(identifier))
-        if wanted.digest is not None:
-            return next((each for each in known if each.digest == wanted.digest
-                         and any(reference.parse(own).name() == wanted.name() for own in each.names)), None)
-        for candidate in candidates(name, wanted):
-            for each in known:
-                if candidate in each.names:
-                    return each
-        ending = f"/{with_tag(name, wanted)}"
-        if reference.is_short(name) and (
-            found := _only(known, name, lambda each: any(own.endswith(ending) for own in each.names))
-        ):
-            return found
-        return _only(known, name, lambda each: each.id.startswith(identifier)) if is_hex(identifier) else None
+            found = []
+        if not found and is_hex(identifier):
+            found = [each for each in known if each.id.startswith(identifier)]
+        return _only(found, name)
 
     def read(self, found: ImageList) -> Index:
         """The checked document of a list. Raises ``DamagedError``."""
@@ -257,8 +247,7 @@ def _annotations(sources: dict[str, str]) -> dict[str, str]:
     return {LIST_SOURCE + oci.Digest(digest): name for digest, name in sources.items()}
 
 
-def _only(known: Lists, name: str, fits: Callable[[ImageList], bool]) -> ImageList | None:
-    found = [each for each in known if fits(each)]
+def _only(found: Lists, name: str) -> ImageList | None:
     if len(found) > 1:
         raise StorageError(f"cannot tell which image list {shown(name)} is: it fits several", "give its full name")
     return found[0] if found else None

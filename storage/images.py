@@ -174,10 +174,10 @@ class Images:
             return self._by_id(identifier)
         if wanted.digest is not None:
             return self._by_reference_digest(wanted, short=reference.is_short(name))
-        for candidate in candidates(name, wanted):
+        for candidate in _candidates(name, wanted):
             if image := self.get(candidate):
                 return image
-        found = self._by_suffix(f"/{with_tag(name, wanted)}") if reference.is_short(name) else None
+        found = self._by_suffix(f"/{_with_tag(name, wanted)}") if reference.is_short(name) else None
         if found is None and is_hex(identifier):
             found = self._by_id(identifier)
         if found is None:
@@ -323,16 +323,28 @@ def is_id(text: str) -> bool:
     return len(text) == ID_LENGTH and not text.strip(_HEX)
 
 
-def with_tag(name: str, wanted: reference.Reference) -> str:
+def _with_tag(name: str, wanted: reference.Reference) -> str:
     """The short ``name`` as it was typed, with its tag."""
     return f"{reference.split(name)[0]}:{wanted.tag}"
 
 
-def candidates(name: str, wanted: reference.Reference) -> list[str]:
+def _candidates(name: str, wanted: reference.Reference) -> list[str]:
     """The full names that ``name`` can mean, the likeliest first."""
     if not reference.is_short(name):
         return [str(wanted)]
-    return [f"localhost/{with_tag(name, wanted)}", str(wanted)]
+    return [f"localhost/{_with_tag(name, wanted)}", str(wanted)]
+
+
+def named(known: list[Any], name: str, wanted: reference.Reference) -> list[Any]:
+    """Which of ``known`` (lists, artifacts) ``name`` means, which is ``wanted``; several: it is not clear."""
+    if wanted.digest is not None:
+        return [each for each in known if each.digest == wanted.digest
+                and any(reference.parse(own).name() == wanted.name() for own in each.names)][:1]
+    for candidate in _candidates(name, wanted):
+        if found := [each for each in known if candidate in each.names]:
+            return found[:1]
+    ending = f"/{_with_tag(name, wanted)}"
+    return [each for each in known if reference.is_short(name) and any(own.endswith(ending) for own in each.names)]
 
 
 def _check_name(name: str) -> None:
