@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from rootless.engine.containers.export import pack_in_userns
 from rootless.engine.containers.volumes import source
 from rootless.errors import RootlessError
 from storage.archive.limits import Limits
@@ -32,21 +33,14 @@ def export(engine: Engine, name: str, output: int, where: str) -> None:
     """
     found = engine.store.volumes.find(name)
 
-    def work() -> bytes:
+    def work() -> None:
         directory = _open(engine, found)
         try:
             pack(directory, output)
         finally:
             os.close(directory)
-        return b""
 
-    try:
-        engine.in_userns(work)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        at = f" ({error.filename})" if isinstance(error.filename, str) else ""
-        raise os_error(f"cannot export volume {found}{at} to {where}", error) from None
+    pack_in_userns(engine, work, f"volume {found}", f" to {where}")
 
 
 def pack(directory: int, output: int) -> None:

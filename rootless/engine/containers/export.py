@@ -7,10 +7,10 @@ import stat
 
 from rootless.engine.containers import stack as stacks
 from rootless.engine.containers.known import known
-from rootless.errors import RootlessError
 from storage import union
 from storage.archive.pack import Packer
 from storage.archive.tar_writer import TarWriter
+from storage.errors import os_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,12 +22,21 @@ if TYPE_CHECKING:
 
 
 def export(engine: Engine, name: str, output: int) -> None:
-    """Write the archive of a container, running or not, to the descriptor ``output``. Raises RootlessError, OSError."""
+    """Write the archive of a container, running or not, to the descriptor ``output``. Raises StorageError, OSError."""
     container = known(engine, engine.store.containers.find(name))
     stack = stacks.of_container(engine, container)
 
+    pack_in_userns(engine, lambda: pack_all(stack, output), f"container {name}")
+
+
+def pack_in_userns(engine: Engine, pack: Callable[[], None], what: str, where: str = "") -> None:
+    """Have an archive of ``what`` written in the user's namespace. ``where`` ends the message of what goes wrong.
+
+    Raises StorageError, which names the file, if any; BrokenPipeError if nobody reads any more.
+    """
+
     def work() -> bytes:
-        pack_all(stack, output)
+        pack()
         return b""
 
     try:
@@ -35,8 +44,8 @@ def export(engine: Engine, name: str, output: int) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        where = f" ({error.filename})" if isinstance(error.filename, str) else ""
-        raise RootlessError(f"cannot export container {name}{where}: {error.strerror}") from None
+        at = f" ({error.filename})" if isinstance(error.filename, str) else ""
+        raise os_error(f"cannot export {what}{at}{where}", error) from None
 
 
 def pack_all(stack: Stack, output: int, leave_out: Callable[[Entry], bool] = lambda entry: False) -> None:
