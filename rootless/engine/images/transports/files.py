@@ -31,6 +31,19 @@ CHUNK = 1024 * 1024
 _WINDOW = 64 * 1024  # of a plain archive: hardly more than a header and the small file behind it
 
 
+@contextmanager
+def failures(what: str) -> Iterator[None]:
+    """Begin with ``what`` the message of what goes wrong with an archive. Raises RootlessError, NoSpaceError."""
+    try:
+        yield
+    except OSError as error:
+        raise RootlessError(f"{what}: {error.strerror}") from None
+    except NoSpaceError:
+        raise
+    except StorageError as error:
+        raise RootlessError(f"{what}: {error.message}", "the archive is broken") from None
+
+
 @dataclass(frozen=True)
 class Target:
     """The blob that a file is to become: its digest and its size in bytes."""
@@ -201,7 +214,7 @@ class TarFiles:
         self._directory = directory
         self._members: dict[str, _Member] = {}
         self._kept = 0
-        with self._failures():
+        with failures(f"cannot read {self._where}"):
             fd = stream.fileno()
             plain = stat.S_ISREG(os.fstat(fd).st_mode) and os.lseek(fd, 0, os.SEEK_CUR) == 0
             window = _Window(fd) if plain and compression(os.pread(fd, 6, 0)) == "plain" else None
@@ -263,18 +276,6 @@ class TarFiles:
         member.digest = f"sha256:{digest.hexdigest()}"
         member.compression = compression(first)
 
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        """Name the archive in what goes wrong with it."""
-        try:
-            yield
-        except OSError as error:
-            raise RootlessError(f"cannot read {self._where}: {error.strerror}") from None
-        except NoSpaceError:
-            raise
-        except StorageError as error:
-            raise RootlessError(f"cannot read {self._where}: {error.message}", "the archive is broken") from None
-
     def _find(self, name: str) -> _Member | None:
         """The member with the content of ``name``, through at most a few links inside the archive."""
         for _ in range(8):
@@ -290,7 +291,8 @@ class TarFiles:
             yield member.data
             return
         offset, end = max(member.offset, 0), max(member.offset, 0) + member.size
-        with self._failures(), open(member.path, "rb") if member.path else nullcontext(self._stream) as stream:
+        naming = failures(f"cannot read {self._where}")
+        with naming, open(member.path, "rb") if member.path else nullcontext(self._stream) as stream:
             while offset < end:
                 chunk = os.pread(stream.fileno(), min(CHUNK, end - offset), offset)
                 if not chunk:

@@ -16,7 +16,7 @@ from rootless.engine.images import source as image_source
 from rootless.engine.images.changes import apply_changes
 from rootless.engine.images.install import install
 from rootless.engine.images.names import local_name
-from rootless.engine.images.transports.files import CHUNK
+from rootless.engine.images.transports.files import CHUNK, failures
 from rootless.engine.images.trust import check as trust
 from rootless.engine.images.unpack import limits_of
 from rootless.engine.images.worker import Send
@@ -24,7 +24,7 @@ from rootless.engine.progress import Progress
 from rootless.errors import RootlessError
 from storage import atomic, jsonfast, oci
 from storage.archive.stream import compression, decoded
-from storage.errors import NoSpaceError, StorageError, os_error
+from storage.errors import os_error
 from storage.store import Store
 from storage.work import WorkDirectory
 
@@ -133,28 +133,23 @@ def _copy(stream: IO[bytes], path: str, where: str, most: int) -> _Archive:
     """
     out = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        first = stream.read(CHUNK)
-        media_type = _LAYER_TYPES.get(compression(first))
-        packed = media_type not in (None, oci.LAYER)
-        source = _Tee(stream, out if packed else -1)
-        source.take(first)
-        plain, plain_size = hashlib.sha256(), 0
-        for chunk in decoded(source, first) if first else ():
-            plain.update(chunk)
-            plain_size += len(chunk)
-            if plain_size > most:
-                raise RootlessError(
-                    f"cannot import {where}: it has more than {most} bytes when it is decompressed",
-                    "the archive may be a decompression bomb",
-                )
-            if not packed:
-                _write(out, chunk)
-    except OSError as error:
-        raise RootlessError(f"cannot import {where}: {error.strerror}") from None
-    except NoSpaceError:
-        raise
-    except StorageError as error:
-        raise RootlessError(f"cannot import {where}: {error.message}", "the archive is broken") from None
+        with failures(f"cannot import {where}"):
+            first = stream.read(CHUNK)
+            media_type = _LAYER_TYPES.get(compression(first))
+            packed = media_type not in (None, oci.LAYER)
+            source = _Tee(stream, out if packed else -1)
+            source.take(first)
+            plain, plain_size = hashlib.sha256(), 0
+            for chunk in decoded(source, first) if first else ():
+                plain.update(chunk)
+                plain_size += len(chunk)
+                if plain_size > most:
+                    raise RootlessError(
+                        f"cannot import {where}: it has more than {most} bytes when it is decompressed",
+                        "the archive may be a decompression bomb",
+                    )
+                if not packed:
+                    _write(out, chunk)
     finally:
         os.close(out)
     if plain_size < 512:
