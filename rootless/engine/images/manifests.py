@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rootless.engine.events import note
 from rootless.engine.images import names
+from rootless.engine.images.instances import shown
 from rootless.engine.images.platform import Wanted, choose, wanted
 from rootless.errors import NotFoundError, RootlessError, UsageError
 from storage import gc, oci, reference
@@ -138,11 +139,7 @@ def entry_of(engine: Engine, found: ImageList, text: str) -> Descriptor:
     for entry in found.entries:
         if entry["digest"] in digests:
             return entry
-    raise NotFoundError(f"{text}: not in the image list {_shown(found)}", "'rootless manifest inspect' shows what is")
-
-
-def _shown(found: ImageList) -> str:
-    return found.names[0] if found.names else found.id[:12]
+    raise NotFoundError(f"{text}: not in the image list {shown(found)}", "'rootless manifest inspect' shows what is")
 
 
 def delete(engine: Engine, found: ImageList) -> list[str]:
@@ -188,52 +185,6 @@ def _described(digest: str, size: int, media_type: str, config: Mapping[str, Any
         if config.get(key):
             platform[key] = config[key]
     return {"mediaType": media_type, "digest": digest, "size": size, "platform": platform}
-
-
-def instance(engine: Engine, name: str, values: Values) -> Image | None:
-    """The image in the list ``name`` for the platform of ``values`` (this machine's, unless the user names one).
-
-    None: there is no such list, or the image is not in the store. An image that nothing but the list keeps has no entry
-    among the images. Raises RootlessError if the list has none for the platform.
-    """
-    found = engine.store.lists.find(name)
-    if found is None:
-        return None
-    return image_of(engine, choose(found.document, wanted(values), _shown(found)))
-
-
-def resolve(engine: Engine, name: str, values: Values) -> tuple[Image | None, str]:
-    """The image in the list ``name`` to make a container of (see ``instance``), and what to pull if it does not do.
-
-    One that has all its layers becomes an image of the store, without a name. Raises RootlessError.
-    """
-    found = engine.store.lists.find(name)
-    if found is None:
-        return None, name
-    entry = choose(found.document, wanted(values), _shown(found))
-    image = image_of(engine, entry)
-    if image is not None:
-        recorded = engine.store.images.index.with_digest(image.digest)
-        if not recorded and not engine.layers.missing(image.diff_ids):
-            image = engine.store.images.add(image.digest, entry["size"], image.media_type, [])
-        return image, name
-    source = found.source(entry["digest"])
-    if not source:
-        raise RootlessError(f"cannot use {_shown(found)}: its image {entry['digest']} is not in the store any more")
-    return None, f"{source}@{entry['digest']}"
-
-
-def image_of(engine: Engine, entry: Descriptor) -> Image | None:
-    """The image that an entry of a list means, if all of it is in the store."""
-    manifest = engine.store.lists.manifest(entry)
-    blobs = engine.store.blobs
-    if manifest is None:
-        return None
-    if not all(blobs.has(part["digest"], part["size"]) for part in (manifest["config"], *manifest["layers"])):
-        return None
-    known = next((each for each in engine.store.images.list() if each.digest == entry["digest"]), None)
-    descriptor: Descriptor = {"mediaType": entry["mediaType"], "digest": entry["digest"], "size": entry["size"]}
-    return known or Image(engine.store.images, descriptor, [])
 
 
 def look_up(engine: Engine, name: str, values: Values) -> list[Entry]:
@@ -322,7 +273,7 @@ def annotate(engine: Engine, found: ImageList, text: str, values: Values) -> Ima
         for entry in index["manifests"]:
             if entry["digest"] == digest:
                 return with_entry(index, described(Entry(entry), values).descriptor)
-        raise NotFoundError(f"{text}: was removed from the image list {_shown(found)}")
+        raise NotFoundError(f"{text}: was removed from the image list {shown(found)}")
 
     return engine.store.lists.change(found, change)
 
@@ -337,8 +288,8 @@ def annotate_list(engine: Engine, found: ImageList, values: Values) -> ImageList
         if subject is None:
             return changed
         about: Any = subject.descriptor
-        shown: Any = {key: about[key] for key in ("mediaType", "digest", "size")}
-        return {**changed, "subject": shown}
+        described: Any = {key: about[key] for key in ("mediaType", "digest", "size")}
+        return {**changed, "subject": described}
 
     return engine.store.lists.change(found, change)
 

@@ -22,7 +22,7 @@ def find(engine: Engine, name: str) -> Image:
     """
     image = engine.store.images.find(name)
     if image is None and engine.store.lists.find(name) is not None:
-        from rootless.engine.images.manifests import instance
+        from rootless.engine.images.instances import instance
 
         image = instance(engine, name, {})
     if image is None:

@@ -36,7 +36,7 @@ def pull(engine: Engine, name: str, values: Values, progress: Progress | None = 
     _keep_secret(values)
     kept = None if _is_local(name) else engine.store.images.find(name.removeprefix("docker://"))
     if kept is None and policy in ("missing", "never") and not _is_local(name):
-        from rootless.engine.images.manifests import instance
+        from rootless.engine.images.instances import instance
 
         kept = instance(engine, name, values)
     shown = progress or Progress()

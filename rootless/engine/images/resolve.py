@@ -28,9 +28,9 @@ def resolve(engine: Engine, name: str, pull_policy: str | None, values: Values) 
         if image is not None and _fits(engine, image, values):
             return image
         if image is None:
-            from rootless.engine.images import manifests
+            from rootless.engine.images import instances
 
-            image, name = manifests.resolve(engine, name, values)
+            image, name = instances.resolve(engine, name, values)
             if image is not None and _fits(engine, image, values):
                 return image
         if policy == "never" and image is None:
