@@ -117,10 +117,6 @@ class Layout:
         """The tree of an unpacked layer."""
         return f"{self.layers}/{key}/diff"
 
-    def layer_owners(self, key: str) -> str:
-        """The sidecar with the owners, modes and devices that could not be made real."""
-        return f"{self.layers}/{key}/owners"
-
     def layer_record(self, key: str) -> str:
         """The record of an unpacked layer."""
         return f"{self.layers}/{key}/layer.json"

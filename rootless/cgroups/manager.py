@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from rootless.cgroups.devices import Rule
 
-MODES = ("enabled", "disabled", "no-conmon", "split")
 MANAGERS = ("systemd", "cgroupfs", "disabled")
 USEFUL = ("cpu", "io", "memory", "pids")
 """Controllers that every container gets where they are: for `stats`, and so that `update` can set limits later."""
@@ -35,10 +34,10 @@ _WRITE = os.W_OK
 class Wish:
     """What is asked for.
 
-    ``name``: of the container. ``manager``: one of `MANAGERS`, empty: the best there is. ``mode``: one of `MODES`.
-    ``parent``: a slice for systemd, else a path below the mount point. ``path``: the group itself, below the mount
-    point if absolute. ``unit``: systemd's name for the scope. ``limits``: as `resources.convert` makes them.
-    ``optional``: a manager that cannot be had is done without. ``devices``: the rules that a filter must hold.
+    ``name``: of the container. ``manager``: one of `MANAGERS`, empty: the best there is. ``mode``: enabled, disabled,
+    no-conmon or split. ``parent``: a slice for systemd, else a path below the mount point. ``path``: the group itself,
+    below the mount point if absolute. ``unit``: systemd's name for the scope. ``limits``: as `resources.convert` makes
+    them. ``optional``: a manager that cannot be had is done without. ``devices``: the rules that a filter must hold.
     ``stop_timeout``: seconds between a scope's SIGTERM and its SIGKILL. ``owner``: the host's id of who may make groups
     below the container's, -1 for the caller alone. ``required``: controllers without which there is to be no start;
     None: not even a group is needed.

@@ -285,7 +285,7 @@ def test_true_owners_are_recorded(store: Store, tmp_path: Path) -> None:
     ])
     identity = layers.diff_id(data)
     unpack_one(store, data, identity, tmp_path)
-    owners = ownership.load(store.layout.layer_owners(layer_key(identity)))
+    owners = ownership.load(f"{store.layout.layer(layer_key(identity))}/owners")
     assert owners["beyond"] == owners["again"] == {"path": "beyond", "uid": 172_761_424, "gid": 3, "mode": 0o6755}
     assert owners["null"]["type"] == "c" and owners["null"]["device"] == [1, 3] and owners["null"]["mode"] == 0o666
     assert list(owners["trusted"]["xattrs"]) == ["trusted.note"]
@@ -316,7 +316,7 @@ def test_single_id(store: Store, tmp_path: Path) -> None:
     assert {os.stat(tree / name).st_uid for name in ("d", "d/f", "root")} == {os.getuid()}
     assert stat.S_IMODE(os.stat(tree / "d/f").st_mode) == 0o755
     assert stat.S_IMODE(os.stat(tree / "root").st_mode) == 0o4755
-    owners = ownership.load(store.layout.layer_owners(layer_key(identity)))
+    owners = ownership.load(f"{store.layout.layer(layer_key(identity))}/owners")
     assert owners["d/f"] == {"path": "d/f", "uid": 33, "gid": 34, "mode": 0o4755}
     assert owners["d"]["uid"] == 1 and "root" not in owners
 
