@@ -270,6 +270,7 @@ class BuildCopy(Race):
     """Row 76: a COPY of a directory of the build context."""
 
     kinds = ROOTS
+    meets = (DECOY,)  # the other has a pair in it too, and what changes while it is copied is refused
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage)
@@ -468,7 +469,7 @@ def test_exchanges(name: str, scratch: Path) -> None:
     result = raced(name, "overlay", ROUNDS, scratch)
     assert not result.escaped
     assert result.rounds >= ROUNDS, result.led
-    assert min(result.led.get(INSIDE, 0), result.led.get(DECOY, 0)) > ROUNDS // 50, result.led
+    assert min(result.led.get(each, 0) for each in SITES[name].meets) > ROUNDS // 50, result.led
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for name in SITES for kind in SITES[name].kinds[1:]])

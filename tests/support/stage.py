@@ -178,6 +178,8 @@ class Race:
     """One step, ``pairs`` of names that change meanwhile, and what is seen of each round afterwards."""
 
     kinds: tuple[str, ...] = KINDS
+    meets: tuple[str, ...] = (INSIDE, DECOY)
+    """What is to be met often, or the race is none."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
