@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urljoin
 
 import requests
 import urllib3
@@ -26,7 +25,7 @@ from rootless.registry.errors import RegistryError, TransientError
 from rootless.registry.headers import parse_content_length, parse_retry_after
 from rootless.registry.helpers import printable
 from rootless.registry.pace import MAX_HEADERS, pools
-from rootless.registry.realm import Origin, check_text, origin
+from rootless.registry.realm import Origin, joined, origin
 from rootless.registry.retry import Limits
 
 MAX_REDIRECTS = 5
@@ -254,8 +253,7 @@ class Http:
             answer.close()
             if not location:
                 raise RegistryError(f"cannot follow {here.host}: it redirects to nowhere")
-            check_text(location)  # the next function drops some of it
-            url = urljoin(url, location)
+            url = joined(url, location)
             if sending and (origin(url) != home or answer.status not in _SAME_METHOD):
                 raise RegistryError(
                     f"cannot follow {here.host}: it redirects an upload to {origin(url).place}",

@@ -6,10 +6,10 @@ own host alone, and on the port that it was reached by: what is kept of them is 
 
 from __future__ import annotations
 
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 from rootless.registry.errors import RegistryError
-from rootless.registry.realm import Origin, check_text, origin
+from rootless.registry.realm import Origin, joined, origin
 
 MAX_LINK = 16 * 1024
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -23,8 +23,7 @@ def own_path(home: Origin, page: str, link: str, doing: str) -> str:
     """
     if not link or len(link) > MAX_LINK:
         raise RegistryError(f"cannot {doing}: the registry named {'too long an' if link else 'no'} address to go on at")
-    check_text(link)
-    target = urljoin(f"{home.scheme}://{home.place}{page}", link)
+    target = joined(f"{home.scheme}://{home.place}{page}", link)
     there = origin(target)
     usual = there.port == _DEFAULT_PORTS[there.scheme]
     if there.host != home.host or (there.port != home.port and not usual):

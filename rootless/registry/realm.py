@@ -24,7 +24,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from rootless.registry.errors import RegistryError
 
@@ -50,6 +50,15 @@ class Origin:
         """Whether the host is this machine."""
         address = _address(self.host)
         return self.host == "localhost" or (address is not None and address.is_loopback)
+
+
+def joined(url: str, reference: str) -> str:
+    """The URL that a reference in the answer for ``url`` means (RFC 3986, section 5). Raises RegistryError."""
+    check_text(reference)  # the next function drops some of it
+    try:
+        return urljoin(url, reference)
+    except ValueError:
+        raise RegistryError("cannot follow the registry's answer: its URL is malformed") from None
 
 
 def origin(url: str) -> Origin:

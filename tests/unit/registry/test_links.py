@@ -41,7 +41,7 @@ def test_own_addresses(link: str, path: str) -> None:
         "ftp://registry.example/x", "https://registry.example:5001/x", "https://u:p@registry.example:5000/",
         "https://registry.example:5000@evil.example/", "https://evil.example\\@registry.example/", "/" + "a" * 20_000,
         "https://registry.example:5000/\n", "https://registry.example:x/", "https://[::1]/", "https://2130706433/",
-        "https://registry.example.:5001/",
+        "https://registry.example.:5001/", "https://registry[a",
     ],
 )  # fmt: skip
 def test_other_addresses_are_refused(link: str) -> None:
