@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rootless.build.state import BuiltLayer
-from rootless.engine.images.unpack import limits_of
+from rootless.engine.images.limits import limits_of
 from rootless.security.confine import prepare_unpacker, unpacker
 from storage import layers_unpack, oci
 from storage.layers_unpack import LayerSource

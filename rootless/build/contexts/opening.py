@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from rootless.build.contexts import words
-from rootless.engine.images.unpack import limits_of
+from rootless.engine.images.limits import limits_of
 from rootless.errors import RootlessError
 from rootless.linux.path import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
 from storage.archive.limits import Limits

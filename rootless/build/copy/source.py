@@ -13,7 +13,7 @@ from rootless.build.copy.view import DEEPEST, Node, View
 from rootless.build.patterns import Pattern, PatternError, clean, has_wildcards
 from rootless.engine.containers import stack as stacks
 from rootless.engine.containers.stack import Stack
-from rootless.engine.images.unpack import limits_of
+from rootless.engine.images.limits import limits_of
 from rootless.errors import RootlessError
 from storage import union
 from storage.archive.tar_reader import BLOCK_DEVICE, CHARACTER, DIRECTORY, FIFO, REGULAR, SYMLINK

@@ -22,7 +22,7 @@ from rootless.build.copy.source import Source, source_of
 from rootless.build.copy.view import Node, View
 from rootless.engine.containers import stack as stacks
 from rootless.engine.images.layerfile import pack
-from rootless.engine.images.unpack import limits_of
+from rootless.engine.images.limits import limits_of
 from rootless.errors import RootlessError
 from storage.archive.tar_reader import DIRECTORY, REGULAR
 from storage.archive.tar_writer import TarWriter

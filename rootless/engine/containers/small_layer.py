@@ -28,11 +28,11 @@ def load() -> None:
     """Load what :func:`make` needs."""
     import zlib
 
-    from rootless.engine.images import layerfile
+    from rootless.engine.images import layerfile, limits
     from rootless.security import confine
     from storage import layers_unpack, sha256
 
-    del zlib, layerfile, confine, layers_unpack, sha256
+    del zlib, layerfile, limits, confine, layers_unpack, sha256
 
 
 def make(engine: Engine, container: Container, path: str, below: list[str], packed: Callable[[], None]) -> bytes:
@@ -44,9 +44,9 @@ def make(engine: Engine, container: Container, path: str, below: list[str], pack
 
     from rootless.engine.containers import stack as stacks
     from rootless.engine.images.layerfile import write_changes
+    from rootless.engine.images.limits import limits_of
     from rootless.security.confine import prepare_unpacker, unpacker
     from storage import atomic, layers_unpack
-    from storage.archive.limits import Limits
     from storage.sha256 import hexdigest
 
     stack = stacks.of_container(engine, container)
@@ -69,14 +69,13 @@ def make(engine: Engine, container: Container, path: str, below: list[str], pack
     atomic.write_new(path, blob, durable=False)
     if engine.layers.missing([diff_id]):
         prepare_unpacker()
-        limits = Limits(bytes=engine.config.max_layer_size) if engine.config.max_layer_size else Limits()
         layers_unpack.unpack(
             engine.store.layout,
             [layers_unpack.LayerSource(diff_id, f"/proc/self/fd/{memory}")],
             [*below, diff_id],
             in_userns=lambda run: run(),
             confine=unpacker,
-            limits=limits,
+            limits=limits_of(engine),
         )
     return f"{diff_id} sha256:{hexdigest(blob)} {len(blob)}\n".encode() + odd
 

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 
 from rootless.engine.context import Engine
+from rootless.engine.images.limits import limits_of
 from rootless.engine.images.worker import Message, Send, Worker
 from rootless.security.confine import prepare_unpacker, unpacker
 from storage import layers_unpack
-from storage.archive.limits import Limits
 from storage.archive.stream import load_decoders
 from storage.layers_unpack import LayerSource
 
@@ -56,12 +56,6 @@ class Unpacker:
         if self._orders >= 0:
             os.close(self._orders)
             self._orders = -1
-
-
-def limits_of(engine: Engine) -> Limits:
-    """What one layer may ask for, by the user's settings."""
-    most = engine.config.max_layer_size
-    return Limits(bytes=most) if most else Limits()
 
 
 def _sources(engine: Engine, reader: int) -> Iterator[LayerSource]:

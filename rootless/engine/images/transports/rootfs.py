@@ -15,10 +15,10 @@ from rootless.engine.images import platform as image_platform
 from rootless.engine.images import source as image_source
 from rootless.engine.images.changes import apply_changes
 from rootless.engine.images.install import install
+from rootless.engine.images.limits import limits_of
 from rootless.engine.images.names import local_name
 from rootless.engine.images.transports.files import CHUNK, failures
 from rootless.engine.images.trust import check as trust
-from rootless.engine.images.unpack import limits_of
 from rootless.engine.images.worker import Send
 from rootless.engine.progress import Progress
 from rootless.errors import RootlessError
