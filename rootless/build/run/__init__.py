@@ -84,7 +84,7 @@ def reads(job: Job, state: State, step: Run) -> dict[str, Any]:
     Secrets, agents and what is in caches are no part of it. Raises RootlessError, StorageError.
     """
     settings.read(job.engine, job.values, step.network, step.security)
-    found: dict[str, Any] = {"options": settings.key_part(job.values)}
+    found: dict[str, Any] = {"options": settings.key_part(job.engine, job.values)}
     wanted = mounts.parse_all(step.mounts, state.settings.get("WorkingDir") or "/")
     found["mounts"] = [_holds(job, state, step, mount) for mount in wanted if mount.kind == mounts.BIND]
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rootless.engine.containers.create import with_defaults
 from rootless.engine.options.run import RunOptions
 from rootless.errors import UsageError
 
@@ -25,8 +26,8 @@ _TAKEN = (
     "cpuset_cpus", "cpuset_mems", "cgroup_conf", "device", "dns", "dns_option", "dns_search", "group_add", "http_proxy",
     "ipc", "memory", "memory_swap", "network", "no_hosts", "pid", "security_opt", "shm_size", "ulimit", "uts", "volume",
 )  # fmt: skip
-_RESULT = ("add_host", "cap_add", "cap_drop", "device", "group_add", "ipc", "network", "no_hostname", "no_hosts", "pid",
-           "security_opt", "uts", "volume")  # fmt: skip
+_RESULT = ("add_host", "cap_add", "cap_drop", "device", "group_add", "hardened", "ipc", "network", "no_hostname",
+           "no_hosts", "pid", "security_opt", "uts", "volume")  # fmt: skip
 """Those that change what a command can see or do, rather than how much it may use."""
 
 _ISOLATIONS = ("", "default", "oci", "rootless", "chroot")
@@ -41,14 +42,8 @@ def read(engine: Engine, values: Mapping[str, Any], network: str, security: str)
     check(values)
     if values.get("isolation") == "chroot" and engine.globals.get("debug"):
         engine.tell("isolation chroot: there is one kind of container, that of run")
-    config = engine.config
-    merged: dict[str, Any] = {key: value for key, value in config.flags.items() if key in _TAKEN and key != "volume"}
-    for key in _TAKEN:
-        value = values.get(key)
-        if value is None:
-            continue
-        merged[key] = merged[key] + value if isinstance(value, list) and isinstance(merged.get(key), list) else value
-    for text in merged.get("volume") or ():
+    merged = _merged(engine, values)
+    for text in merged["volume"]:
         if not text.startswith("/"):
             hint = "write the whole path: --volume /DIRECTORY:/PLACE"
             raise UsageError(f"cannot use {text[:120]!r} for --volume: a build mounts directories of the host", hint)
@@ -61,7 +56,15 @@ def read(engine: Engine, values: Mapping[str, Any], network: str, security: str)
     if merged.get("uts") != "host":
         merged["hostname"] = HOST_NAME
     # An image's entrypoint is not that of its RUN; accounts that nobody made would be in files that RUN may change.
-    return RunOptions({**merged, "hardened": config.hardened, "entrypoint": "", "passwd": False, "rm": True})
+    return RunOptions({**merged, "entrypoint": "", "passwd": False, "rm": True})
+
+
+def _merged(engine: Engine, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the command line over those of the user's configuration; volumes of the latter are for `run`."""
+    given = {key: values[key] for key in _TAKEN if values.get(key) is not None}
+    merged = with_defaults(engine, given)
+    known = {key: value for key, value in merged.items() if key in _TAKEN or key == "hardened"}
+    return {**known, "volume": given.get("volume") or []}
 
 
 def check(values: Mapping[str, Any]) -> None:
@@ -88,6 +91,7 @@ def _is_insecure(values: Mapping[str, Any], security: str) -> bool:
     return True
 
 
-def key_part(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What of the command line changes the result of a step, for the key of the cache."""
-    return {key: values[key] for key in _RESULT if values.get(key)}
+def key_part(engine: Engine, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the command line and of the user's configuration changes the result of a step, for the cache's key."""
+    given = {**_merged(engine, values), "no_hostname": values.get("no_hostname")}
+    return {key: given[key] for key in _RESULT if given.get(key)}

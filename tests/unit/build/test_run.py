@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import example, given
@@ -149,8 +149,11 @@ def test_options_that_are_refused(values: dict[str, Any], network: str, security
 
 
 def test_what_changes_a_result() -> None:
-    part = settings.key_part({"cap_add": ["x"], "memory": "1g", "secret": ["id=a,env=B"], "no_hosts": True, "dns": []})
-    assert part == {"cap_add": ["x"], "no_hosts": True}
+    given = {"cap_add": ["x"], "memory": "1g", "secret": ["id=a,env=B"], "no_hosts": True, "dns": []}
+    assert settings.key_part(ENGINE, given) == {"cap_add": ["x"], "no_hosts": True}
+    configured = SimpleNamespace(flags={"cap_add": ["y"], "volume": ["/a:/b"], "memory": "2g"}, hardened=True)
+    part = settings.key_part(cast(Any, SimpleNamespace(config=configured)), given)
+    assert part == {"cap_add": ["y", "x"], "no_hosts": True, "hardened": True}, "the user's configuration counts too"
 
 
 def job_of(context: Path, ignored: set[str], enters: set[str]) -> Any:
