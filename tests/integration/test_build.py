@@ -26,14 +26,14 @@ NONE = "--network=none"
 @pytest.fixture(scope="module")
 def cli(shared_cli: Cli) -> Iterator[Cli]:
     """The program; in the end its store is sound, and as small as it was once builds are forgotten."""
-    kept = sorted(shared_cli.parts_of_images())
+    kept = set(shared_cli.parts_of_images())
     yield shared_cli
     for image in json.loads(shared_cli.ok("images", "--format", "json")):
         if f"{BASE}:latest" not in image["Names"]:
             shared_cli.ok("rmi", "-f", image["Id"])
     shared_cli.ok("builder", "prune", "-f")
     assert shared_cli.ok("system", "check") == ""
-    assert sorted(shared_cli.parts_of_images()) == kept
+    assert set(shared_cli.parts_of_images()) <= kept
 
 
 class Project:
